@@ -1,0 +1,1 @@
+"""What people and programs touch: the HTTP API, the console, the command line, the demo."""

@@ -1,0 +1,7 @@
+"""An audit ledger that a stranger can check."""
+
+from ledger.access import Access, Criteria
+from ledger.entries import Entry, StoredEntry
+from ledger.ledger import Ledger, OwnEvent, Receipt
+
+__all__ = ["Access", "Criteria", "Entry", "Ledger", "OwnEvent", "Receipt", "StoredEntry"]

@@ -1,0 +1,212 @@
+"""Who touched what: a read model of the log with one row per event and data subject.
+
+It follows the log with a tracked position in the same transaction, so every event is indexed exactly
+once; it can be dropped and made again, and `tocsin verify` compares it with the log. Rows carry the
+leaf index, so whatever is found here can be proven there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from ledger.encoding import parse
+from ledger.entries import Entry, StoredEntry
+from ledger.store.database import Database
+from ledger.store.log import read_entries
+from ledger.vocabulary import family_verb
+
+NAME: Final = "access"
+PAGE: Final = 1000
+
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS access_row (
+    position   INTEGER NOT NULL,
+    part       INTEGER NOT NULL,
+    time       TEXT NOT NULL,
+    type       TEXT NOT NULL,
+    action     TEXT NOT NULL,
+    outcome    TEXT NOT NULL,
+    actor      TEXT,
+    credential TEXT,
+    address    TEXT,
+    resource   TEXT,
+    container  TEXT,
+    subject    TEXT,
+    PRIMARY KEY (position, part)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS access_actor ON access_row (actor, time);
+CREATE INDEX IF NOT EXISTS access_credential ON access_row (credential, time);
+CREATE INDEX IF NOT EXISTS access_address ON access_row (address, time);
+CREATE INDEX IF NOT EXISTS access_resource ON access_row (resource, time);
+CREATE INDEX IF NOT EXISTS access_subject ON access_row (subject, time)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One touch of one person's data, or of a resource when the event names no people.
+
+    Attributes:
+        index: leaf index of the event.
+        time: RFC 3339 time of occurrence.
+        type: event type.
+        action: `family.verb` of the type.
+        outcome: success, failure, denied, error, or "" when the event does not say.
+        actor, credential, address: refs, or None.
+        resource, container: ids as the producer gave them, or None.
+        subject: ref of the person, or None.
+    """
+
+    index: int
+    time: str
+    type: str
+    action: str
+    outcome: str
+    actor: str | None
+    credential: str | None
+    address: str | None
+    resource: str | None
+    container: str | None
+    subject: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """Which accesses to find: alternatives within a field, all fields together; empty means any.
+
+    Attributes:
+        actors, credentials, addresses, subjects: refs.
+        resources, containers: ids.
+        actions: `family.verb`.
+        outcomes: outcomes.
+        since, until: RFC 3339 UTC times as `ledger.encoding.format_time` writes them, half-open.
+    """
+
+    actors: Sequence[str] = ()
+    credentials: Sequence[str] = ()
+    addresses: Sequence[str] = ()
+    resources: Sequence[str] = ()
+    containers: Sequence[str] = ()
+    subjects: Sequence[str] = ()
+    actions: Sequence[str] = ()
+    outcomes: Sequence[str] = ()
+    since: str | None = None
+    until: str | None = None
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Access))[1:]
+_CRITERIA: Final = (
+    ("actors", "actor"),
+    ("credentials", "credential"),
+    ("addresses", "address"),
+    ("resources", "resource"),
+    ("containers", "container"),
+    ("subjects", "subject"),
+    ("actions", "action"),
+    ("outcomes", "outcome"),
+)
+
+
+def accesses(stored: StoredEntry, entry: Entry | None = None) -> list[Access]:
+    """What one entry says about accesses; empty for events of other kinds and erased payloads."""
+    if stored.payload is None:
+        return []
+    entry = entry or stored.decode()
+    action = family_verb(entry.type)
+    if action is None or not action.startswith(("data.", "access.")):
+        return []
+    data = parse(stored.payload).get("data")
+    if not isinstance(data, dict):
+        return []
+    actor, resource, client = (data.get(name) or {} for name in ("actor", "resource", "client"))
+    subjects = [subject["ref"] for subject in data.get("subjects") or ()] or [None]
+    return [
+        Access(
+            stored.index,
+            entry.time,
+            entry.type,
+            action,
+            data.get("outcome") or "",
+            actor.get("id"),
+            data.get("credential"),
+            client.get("ip_ref"),
+            resource.get("id"),
+            resource.get("container"),
+            subject,
+        )
+        for subject in subjects
+    ]
+
+
+class AccessIndex:
+    """The access read model of one ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def follow(self) -> int:
+        """Index what the log has gained; returns how many entries were read."""
+        read = 0
+        while True:
+            with self._database.write() as connection:
+                start = _tracked(connection)
+                page = list(read_entries(connection, start, start + PAGE))
+                if page:
+                    _insert(connection, page)
+                    connection.execute(
+                        "INSERT INTO tracking VALUES (?, ?)"
+                        " ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+                        (NAME, start + len(page)),
+                    )
+            read += len(page)
+            if len(page) < PAGE:
+                return read
+
+    def matches(self, criteria: Criteria, size: int) -> Iterator[Access]:
+        """Accesses among the first `size` entries that meet the criteria, in log order."""
+        self.follow()
+        sql, values = _where(criteria)
+        columns = ", ".join(_COLUMNS)
+        with self._database.read() as connection:
+            cursor = connection.execute(
+                # Only column names of this module are spliced in; every value is bound.
+                f"SELECT position, {columns} FROM access_row WHERE position <= ?{sql} ORDER BY position, part",  # noqa: S608
+                [size, *values],
+            )
+            for row in cursor:
+                yield Access(row["position"] - 1, *(row[name] for name in _COLUMNS))
+
+
+def _where(criteria: Criteria) -> tuple[str, list[Any]]:
+    sql = ""
+    values: list[Any] = []
+    for name, column in _CRITERIA:
+        wanted = getattr(criteria, name)
+        if wanted:
+            sql += f" AND {column} IN ({', '.join('?' * len(wanted))})"
+            values.extend(wanted)
+    for moment, operator in ((criteria.since, ">="), (criteria.until, "<")):
+        if moment is not None:
+            sql += f" AND time {operator} ?"
+            values.append(moment)
+    return sql, values
+
+
+def _tracked(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT position FROM tracking WHERE name = ?", (NAME,)).fetchone()
+    return 0 if row is None else int(row["position"])
+
+
+def _insert(connection: sqlite3.Connection, page: Sequence[StoredEntry]) -> None:
+    rows = [
+        (access.index + 1, part, *(getattr(access, name) for name in _COLUMNS))
+        for stored in page
+        for part, access in enumerate(accesses(stored))
+    ]
+    connection.executemany(
+        f"INSERT INTO access_row VALUES (?, ?{', ?' * len(_COLUMNS)})",  # noqa: S608 - a number of marks
+        rows,
+    )

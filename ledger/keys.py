@@ -1,0 +1,116 @@
+"""Where keys come from: a URI scheme per kind of place, so that a KMS can be added beside the files.
+
+`file:PATH` (relative to the data directory, readable by its owner only) and `env:NAME`. A signing key
+is written as Go's note package writes one (`PRIVATE+KEY+...`); a key-encryption key is 32 bytes in
+base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import ConfigError, NoteError
+from ledger.notes import Signer
+
+KEK_SIZE: Final = 32
+
+
+def read_key(uri: str, directory: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The text behind a key URI, stripped.
+
+    Raises:
+        ConfigError: unknown scheme, missing or unreadable key, or a key file that others can read.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme == "env":
+        try:
+            return environment[rest].strip()
+        except KeyError:
+            raise ConfigError(
+                f"The environment variable {rest} is not set; the configuration takes a key from it."
+            ) from None
+    if scheme != "file":
+        raise ConfigError(f"The key URI scheme {scheme!r} in tocsin.toml is not known; use file: or env:.")
+    path = directory / rest
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"The key file {path} cannot be read; put it back from your backup of the keys.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"The key file {path} can be read by others; run `chmod 600 {path}`.")
+    return text.strip()
+
+
+def write_key(path: Path, text: str) -> None:
+    """Write a new key file for its owner only, durably; an existing file is never overwritten.
+
+    Raises:
+        ConfigError: the file exists or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only a whole file gets the key's name; what a cut-short attempt left was never used.
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, path)
+        temporary.unlink()
+        fsync_directory(path.parent)
+    except OSError as error:
+        raise ConfigError(f"The key file {path} cannot be written: {error.strerror}.") from None
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_signer(uri: str, directory: Path, origin: str) -> Signer:
+    """The log's signer.
+
+    Raises:
+        ConfigError: the key is missing, malformed, or named for another log.
+    """
+    text = read_key(uri, directory)
+    try:
+        signer = Signer.from_private_key(text)
+    except NoteError:
+        raise ConfigError(f"The signing key behind {uri} is malformed; put it back from your backup.") from None
+    if signer.name != origin:
+        raise ConfigError(f"The signing key behind {uri} belongs to another log than this one ({origin}).")
+    return signer
+
+
+def load_kek(uri: str, directory: Path) -> bytes:
+    """The vault's key-encryption key, 32 bytes.
+
+    Raises:
+        ConfigError: the key is missing or is not 32 bytes of base64.
+    """
+    try:
+        key = base64.b64decode(read_key(uri, directory), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEK_SIZE:
+        raise ConfigError(f"The vault key behind {uri} is not 32 bytes of base64; put it back from your backup.")
+    return key
+
+
+def encode_kek(key: bytes) -> str:
+    """Text form of a key-encryption key."""
+    return base64.b64encode(key).decode()

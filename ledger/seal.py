@@ -1,0 +1,193 @@
+"""Sealing: the pure step from events to a longer signed log.
+
+`seal` takes the head of the log and a list of drafts and gives the rows to store, the new head and
+the tree hashes to keep. It reads no clock, draws no randomness and touches no disk, so that the same
+input gives the same log in a test, in the sequencer and in an auditor's recomputation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ledger.entries import MAX_ENTRY, SALT_SIZE, Entry, commit
+from ledger.errors import InputError
+from ledger.merkle import CompactRange, leaf_hash
+from ledger.tiles import TILE_HEIGHT, TILE_WIDTH
+
+_SIZE_BYTES: Final = 8
+GENESIS_CHAIN: Final = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that is ready to become an entry.
+
+    Attributes:
+        type, id, source: as in the entry.
+        time: RFC 3339 time of occurrence, or None for the time of recording.
+        stream: which stream it belongs to.
+        version: its place in the stream, counted from 1; None for the next free place.
+        payload: bytes to commit to.
+    """
+
+    type: str
+    id: str
+    source: str
+    time: str | None
+    stream: UUID
+    version: int | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sealed event as the store keeps it; `position` is the leaf index plus one."""
+
+    position: int
+    stream: bytes
+    version: int
+    topic: str
+    entry: bytes
+    chain: bytes
+    salt: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the log.
+
+    Attributes:
+        size: number of entries.
+        recorded: RFC 3339 time of the newest entry, "" for an empty log.
+        chain: SHA-256 chain over all leaf hashes, a redundant local check beside the tree.
+        frontier: hashes of the full subtrees that make up the tree, largest first, 32 bytes each.
+    """
+
+    size: int
+    recorded: str
+    chain: bytes
+    frontier: bytes
+
+    @property
+    def root(self) -> bytes:
+        """RFC 9162 root hash of the tree at this size."""
+        return self.range().root()
+
+    def range(self) -> CompactRange:
+        """The tree's compact range, ready to be extended.
+
+        Raises:
+            ProofError: the frontier does not fit the size.
+        """
+        return CompactRange.from_bytes(self.size.to_bytes(_SIZE_BYTES, "big") + self.frontier)
+
+
+EMPTY: Final = Head(0, "", GENESIS_CHAIN, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a commit stores.
+
+    Attributes:
+        rows: the new events.
+        head: the new head.
+        tiles: level-0 tiles that this batch filled, as (number, 8,192 bytes of hashes).
+        nodes: new hashes of the tile levels above, as (level, number of the first, hashes).
+        tail: leaf hashes after the last full level-0 tile.
+    """
+
+    rows: tuple[Row, ...]
+    head: Head
+    tiles: tuple[tuple[int, bytes], ...]
+    nodes: tuple[tuple[int, int, tuple[bytes, ...]], ...]
+    tail: tuple[bytes, ...]
+
+
+def chain_hash(previous: bytes, leaf: bytes) -> bytes:
+    """Next value of the chain: SHA-256(previous || leaf hash)."""
+    return hashlib.sha256(previous + leaf).digest()
+
+
+def seal(
+    head: Head,
+    drafts: Sequence[Draft],
+    versions: Sequence[int],
+    *,
+    recorded: str,
+    salts: bytes,
+    tail: Sequence[bytes],
+) -> Sealed:
+    """Append `drafts` to the log that ends in `head`.
+
+    Args:
+        head: the current end of the log.
+        drafts: events in order.
+        versions: the place of each draft in its stream.
+        recorded: RFC 3339 time of acceptance; clamped so that it never decreases along the log.
+        salts: 32 random bytes per draft, concatenated.
+        tail: leaf hashes after the last full level-0 tile (`head.size % 256` of them).
+
+    Raises:
+        InputError: an entry would be larger than 65,535 bytes.
+    """
+    recorded = max(recorded, head.recorded)
+    chain = head.chain
+    rows: list[Row] = []
+    leaves: list[bytes] = []
+    for number, (draft, version) in enumerate(zip(drafts, versions, strict=True)):
+        salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
+        entry = Entry(
+            commitment=commit(salt, draft.payload),
+            id=draft.id,
+            recorded=recorded,
+            source=draft.source,
+            stream=str(draft.stream),
+            time=draft.time or recorded,
+            type=draft.type,
+            version=version,
+        ).encode()
+        if len(entry) > MAX_ENTRY:
+            raise InputError(f"The entry would be {len(entry)} bytes; the limit is {MAX_ENTRY}.")
+        leaf = leaf_hash(entry)
+        chain = chain_hash(chain, leaf)
+        leaves.append(leaf)
+        rows.append(
+            Row(
+                head.size + number + 1,
+                draft.stream.bytes,
+                version,
+                draft.type,
+                entry,
+                chain,
+                salt,
+                draft.payload,
+            ),
+        )
+    tree = head.range()
+    grown = tree.extend(leaves)
+    open_leaves = [*tail, *leaves]
+    return Sealed(
+        rows=tuple(rows),
+        head=Head(tree.size, recorded, chain, tree.to_bytes()[_SIZE_BYTES:]),
+        tiles=_full_tiles(head.size, open_leaves),
+        nodes=tuple(
+            (level // TILE_HEIGHT, first, tuple(hashes))
+            for level, (first, hashes) in enumerate(grown)
+            if level and level % TILE_HEIGHT == 0
+        ),
+        tail=tuple(open_leaves[len(open_leaves) - tree.size % TILE_WIDTH :]),
+    )
+
+
+def _full_tiles(size: int, hashes: Sequence[bytes]) -> tuple[tuple[int, bytes], ...]:
+    first = size // TILE_WIDTH
+    return tuple(
+        (first + number, b"".join(hashes[number * TILE_WIDTH : (number + 1) * TILE_WIDTH]))
+        for number in range(len(hashes) // TILE_WIDTH)
+    )

@@ -1,0 +1,1 @@
+"""Where the log is kept: one SQLite file, one order, one transaction per commit."""
