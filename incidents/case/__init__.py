@@ -1,0 +1,1 @@
+"""The incident itself: an event-sourced aggregate, its facts, and where it is kept."""

@@ -1,0 +1,137 @@
+"""Loading and saving incidents: the shell between the aggregate and the ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.persistence import IntegrityError
+
+from incidents.case import store
+from incidents.case.aggregate import Incident, incident_uuid
+from incidents.case.staff import normalise
+from incidents.errors import IncidentError, IncidentNotFoundError
+from ledger.application import LedgerApplication
+from ledger.encoding import format_time
+
+if TYPE_CHECKING:
+    from ledger import Ledger
+
+_ATTEMPTS: Final = 20
+
+Also = Callable[[sqlite3.Connection], None]
+
+
+class IncidentApplication(LedgerApplication):
+    """Incidents in a ledger, with the tables beside them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger)
+        ledger.database.ensure(store.SCHEMA)
+        self._who: dict[str, str] = {}
+
+    def who(self, by: str) -> str:
+        """The pseudonym of who acts; somebody new is given one.
+
+        Raises:
+            InputError: nothing was given.
+        """
+        identity = normalise(by)
+        if identity not in self._who:
+            found = self.ledger.vault.find("actor", identity)
+            if found is None:
+                with self.ledger.database.write() as connection:
+                    found = self.ledger.vault.refer(connection, "actor", identity, {"name": by.strip()})
+            self._who[identity] = found
+        return self._who[identity]
+
+    def declare(self, make: Callable[[str], Incident], at: datetime) -> tuple[str, list[int]]:
+        """Save a new incident under the next free id of the year.
+
+        Two processes may choose the same number; the id decides the stream, so only one can write its first
+        version, and the other takes the next number.
+
+        Returns:
+            The short id and the leaf indices of its first events.
+        """
+        for _ in range(_ATTEMPTS):
+            with self.ledger.database.read() as connection:
+                number = store.next_number(connection, at.year)
+            name = f"INC-{at.year}-{number:04d}"
+            incident = make(name)
+
+            def listed(connection: sqlite3.Connection, name: str = name, number: int = number) -> None:
+                store.add_incident(connection, name, str(incident_uuid(self.ledger.origin, name)), at.year, number)
+
+            try:
+                return name, self._store(incident, listed)
+            except IntegrityError:
+                continue
+        raise IncidentError("Too many incidents are being declared at once; nothing was recorded, try again.")
+
+    def load(self, incident: str, *, version: int | None = None, as_of: datetime | None = None) -> Incident:
+        """An incident now, at a version, or as it was known at an instant.
+
+        Raises:
+            IncidentNotFoundError: there is no such incident, or there was none yet.
+        """
+        uuid = self._uuid(incident)
+        if as_of is not None:
+            known = [event.originator_version for event in self.events.get(uuid) if event.timestamp <= as_of]  # type: ignore[attr-defined]
+            if not known:
+                raise IncidentNotFoundError(f"Incident {incident} was not declared yet at that time.")
+            version = max(known)
+        try:
+            found: Incident = self.repository.get(uuid, version=version)
+        except AggregateNotFoundError:
+            raise IncidentNotFoundError(f"Incident {incident} has no version {version}.") from None
+        return found
+
+    def _uuid(self, incident: str) -> UUID:
+        with self.ledger.database.read() as connection:
+            if not store.exists(connection, incident):
+                raise IncidentNotFoundError("There is no incident of that id here; `tocsin incident list` names them.")
+        return incident_uuid(self.ledger.origin, incident)
+
+    def keep(self, incident: Incident, also: Also | None = None) -> list[int]:
+        """Save what was decided and return the leaf indices of the new events.
+
+        Args:
+            incident: with pending events.
+            also: writes of the same transaction.
+
+        Raises:
+            IncidentError: somebody else changed the incident meanwhile.
+        """
+        try:
+            return self._store(incident, also)
+        except IntegrityError:
+            raise IncidentError(
+                f"Incident {incident.incident} was changed by somebody else meanwhile; nothing was recorded, try again."
+            ) from None
+
+    def _store(self, incident: Incident, also: Also | None) -> list[int]:
+        pending = [
+            (event.originator_version, str(getattr(type(event), "TOPIC", "")), format_time(event.timestamp))
+            for event in incident.pending_events
+        ]
+        leaves: list[int] = []
+        if not pending:
+            return leaves
+
+        def alongside(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+            leaves[:] = indices
+            rows = [
+                store.LoggedEntry(leaf, version, topic, time, "")
+                for leaf, (version, topic, time) in zip(indices, pending, strict=True)
+            ]
+            store.add_entries(connection, incident.incident, rows)
+            if also is not None:
+                also(connection)
+
+        self.save(incident, also=alongside)
+        return leaves

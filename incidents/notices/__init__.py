@@ -1,0 +1,1 @@
+"""Notices to people: templates as data (one YAML file per language), drafting and linting."""

@@ -1,0 +1,1 @@
+"""The regulator's file: the report and the bundle that proves it."""

@@ -1,0 +1,118 @@
+"""Reading incidents: the list, and everything about one, now or as it was known before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+
+from incidents import views
+from incidents.case import store
+from incidents.case.aggregate import Incident
+from incidents.case.application import IncidentApplication
+from incidents.law import Law
+from incidents.views import readmodel
+from ledger import Ledger
+from ledger.errors import InputError, NotFoundError
+from notifiers.errors import CampaignNotFoundError
+from notifiers.service import Dispatcher
+
+
+@cache
+def shipped_law() -> Law:
+    """The law data of the package, read once per process; it never changes while one runs."""
+    return Law.load()
+
+
+class Reading:
+    """Read models of incidents in one ledger; see `incidents.service` for the whole.
+
+    Args:
+        ledger: where everything is recorded; its clock and entropy are used.
+        law: the law data; read from the package at first use when left out.
+        dispatcher: sends notices; without one nothing can be dispatched.
+    """
+
+    def __init__(self, ledger: Ledger, law: Law | None = None, dispatcher: Dispatcher | None = None) -> None:
+        self.ledger = ledger
+        self.dispatcher = dispatcher
+        self._law = law
+        self._app = IncidentApplication(ledger)
+
+    @property
+    def law(self) -> Law:
+        """The law data."""
+        if self._law is None:
+            self._law = shipped_law()
+        return self._law
+
+    def _now(self) -> datetime:
+        return self.ledger.clock().astimezone(UTC)
+
+    def list(self) -> list[views.IncidentSummary]:
+        """All incidents, newest first."""
+        with self.ledger.database.read() as connection:
+            names = store.incidents(connection)
+        now = self._now()
+        return [_summary(self._app.load(name), now) for name in reversed(names)]
+
+    def view(self, incident: str, *, as_of: datetime | None = None, version: int | None = None) -> views.IncidentView:
+        """Everything about an incident: now, as it was known at an instant, or at a version."""
+        moment = None if as_of is None else to_utc(as_of)
+        held = self._app.load(incident, version=version, as_of=moment)
+        with self.ledger.database.read() as connection:
+            entries = store.entries(connection, incident)
+        context = readmodel.Context(
+            now=moment or self._now(),
+            events=list(self._app.events.get(held.id, lte=held.version)),
+            entries=entries,
+            names=self._names(readmodel.staff_of(held)),
+            balances=self._balances(held),
+        )
+        return readmodel.view(held, context)
+
+    def _names(self, refs: Iterable[str]) -> dict[str, str]:
+        names = {}
+        for ref in refs:
+            try:
+                names[ref] = str(self.ledger.vault.profile(ref).get("name", ref))
+            except NotFoundError:
+                continue  # erased: the pseudonym stays
+        return names
+
+    def _balances(self, held: Incident) -> dict[str, dict[str, int]]:
+        found = {}
+        for campaign in held.campaigns.values():
+            if campaign.balance is None:
+                try:
+                    book = (self.dispatcher or Dispatcher(self.ledger)).balance(campaign.id).as_json()
+                except CampaignNotFoundError:
+                    continue  # opened here, and the dispatcher was not reached: opening it again repairs that
+                found[campaign.id] = {name: value for name, value in book.items() if type(value) is int}
+        return found
+
+
+def to_utc(moment: datetime) -> datetime:
+    """The instant in UTC.
+
+    Raises:
+        InputError: it has no zone.
+    """
+    if moment.tzinfo is None:
+        raise InputError("A time without a zone names no instant; give an aware datetime.")
+    return moment.astimezone(UTC)
+
+
+def _summary(held: Incident, now: datetime) -> views.IncidentSummary:
+    rows = readmodel.deadlines_of(held, held.assessments[-1] if held.assessments else None)
+    running = [row.due for row in rows if row.due is not None and row.state(now) == "running"]
+    return views.IncidentSummary(
+        id=held.incident,
+        title=held.title,
+        phase=held.phase,
+        closed=held.closed_at is not None,
+        declared_at=held.created_on.astimezone(UTC),
+        affected=held.scopes[-1].count if held.scopes else None,
+        next_due=min(running, default=None),
+        missed=sum(row.state(now) == "missed" for row in rows),
+    )
