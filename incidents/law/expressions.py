@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any as Json
 
+from incidents.law.builder import Scope
 from incidents.law.errors import Problem
 from incidents.law.logic import All, Any, AtLeast, Leaf, Node, Not
-from incidents.law.predicates import BUILDERS, Scope
+from incidents.law.predicates import BUILDERS
 from incidents.law.vocabulary import Vocabulary
 
 MAX_DEPTH = 20

@@ -6,55 +6,17 @@ incident. Whatever is outside the closed lists is a problem with its path, never
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Mapping
 from typing import Any as Json
-from typing import NamedTuple
 
-from incidents.law.errors import Problem
-from incidents.law.facts import Facts, People, exact_number
+from incidents.law.builder import Builder, Scope
+from incidents.law.facts import Facts, People
 from incidents.law.logic import FALSE, TRUE, Finding, Leaf, found
-from incidents.law.places import Area
-from incidents.law.shape import Shape, one_of
-from incidents.law.vocabulary import Vocabulary
+from incidents.law.quantities import number
+from incidents.law.shape import Shape
 
 ADULT, CHILD = 18, 14
 """The two ages at which the facts count minors."""
-_NEVER = Leaf("always", "always false", lambda _: FALSE)
-
-
-class Scope(NamedTuple):
-    """What a builder needs beside the argument: the words, the path, where problems go, whose clocks."""
-
-    words: Vocabulary
-    path: str
-    problems: list[Problem]
-    processor: bool
-
-    def problem(self, text: str) -> Leaf:
-        """Record a problem with this leaf."""
-        self.problems.append(Problem(self.path, text))
-        return _NEVER
-
-    def names(self, argument: Json, allowed: frozenset[str] | tuple[str, ...], what: str) -> tuple[str, ...]:
-        """A non-empty list of words from a closed list."""
-        shape = Shape({"": argument}, self.path, self.problems)
-        names = shape.texts("", one_of(allowed, what))
-        if isinstance(argument, list) and not argument:
-            self.problem("expected at least one name")
-        return names
-
-    def codes(self, argument: Json) -> Area:
-        """A non-empty list of jurisdiction codes."""
-        shape = Shape({"": argument}, self.path, self.problems)
-        codes = shape.texts("", self.words.code_problem)
-        if isinstance(argument, list) and not argument:
-            self.problem("expected at least one code")
-        return self.words.area(codes)
-
-
-Builder = Callable[[Json, Scope], Leaf]
 
 
 def _always(argument: Json, scope: Scope) -> Leaf:
@@ -248,94 +210,6 @@ def _level_at_least(argument: Json, scope: Scope) -> Leaf:
     return Leaf("level_at_least", f"level {scheme} at least {level}", test)
 
 
-_OPERATORS: Mapping[str, tuple[str, Callable[[Fraction, Fraction], bool]]] = {
-    "gt": (">", operator.gt),
-    "ge": (">=", operator.ge),
-    "lt": ("<", operator.lt),
-    "le": ("<=", operator.le),
-    "eq": ("=", operator.eq),
-}
-_Range = tuple[Fraction, Fraction | None]
-"""Lowest and highest possible value; None is without limit."""
-
-
-class _Bound:
-    """The right side of a `number` test: a constant, a multiple of a fact, or the least of several."""
-
-    def __init__(self, value: Json, scope: Scope, *, nested: bool = False) -> None:
-        self.constant = exact_number(value)
-        self.fact = ""
-        self.parts: tuple[_Bound, ...] = ()
-        self.times = Fraction(1)
-        self.text = str(value)
-        if self.constant is not None:
-            return
-        shape = Shape(value, scope.path, scope.problems)
-        if shape.has("min_of") and not nested:
-            self.parts = tuple(
-                _Bound(item, scope._replace(path=path), nested=True) for path, item in shape.items("min_of")
-            )
-            self.text = f"the least of {', '.join(part.text for part in self.parts)}"
-        else:
-            self.fact = shape.word("fact", sorted(scope.words.words["numbers"]))
-            times = exact_number(shape.take("times", required=True))
-            if times is None or times <= 0:
-                shape.problem("times", "expected a number above zero")
-            self.times = times or Fraction(1)
-            self.text = f"{float(self.times):g} x {self.fact}"
-        shape.done()
-
-    def range(self, facts: Facts) -> tuple[_Range, tuple[str, ...]]:
-        """Possible values, and the facts that would narrow them. No quantity is negative."""
-        if self.constant is not None:
-            return (self.constant, self.constant), ()
-        if self.parts:
-            ranges = [part.range(facts) for part in self.parts]
-            highs = [high for (_, high), _ in ranges if high is not None]
-            low = min(low for (low, _), _ in ranges)
-            return (low, min(highs) if highs else None), tuple(path for _, paths in ranges for path in paths)
-        return _stated(facts, self.fact, self.times)
-
-
-def _stated(facts: Facts, fact: str, times: Fraction) -> tuple[_Range, tuple[str, ...]]:
-    value = facts.number(fact)
-    if value is None:
-        return (Fraction(0), None), (f"numbers.{fact}",)
-    return (value * times, value * times), ()
-
-
-def _compare(sign: str, left: _Range, right: _Range) -> bool | None:
-    """Compare two ranges: known when every pair of possible values agrees."""
-    (low, high), (bottom, top) = left, right
-    if sign in ("lt", "le"):
-        return _compare({"lt": "gt", "le": "ge"}[sign], right, left)
-    if sign == "eq":
-        if low == high == bottom == top:
-            return True
-        apart = (high is not None and high < bottom) or (top is not None and top < low)
-        return False if apart else None
-    holds = _OPERATORS[sign][1]
-    if top is not None and holds(low, top):
-        return True
-    return False if high is not None and not holds(high, bottom) else None
-
-
-def _number(argument: Json, scope: Scope) -> Leaf:
-    shape = Shape(argument, scope.path, scope.problems)
-    fact = shape.word("fact", sorted(scope.words.words["numbers"]))
-    sign = shape.word("op", tuple(_OPERATORS))
-    bound = _Bound(shape.take("value", required=True), scope._replace(path=shape.at("value")))
-    shape.done()
-
-    def test(view: Json) -> Finding:
-        left, unknown = _stated(view.facts, fact, Fraction(1))
-        right, more = bound.range(view.facts)
-        truth = _compare(sign, left, right)
-        return Finding(None, unknown + more) if truth is None else found(truth)
-
-    return Leaf("number", f"{fact} {_OPERATORS[sign][0]} {bound.text}", test)
-
-
 def _clock_recorded(argument: Json, scope: Scope) -> Leaf:
     if argument not in scope.words.words["clocks"]:
         return scope.problem("not a known clock")
@@ -408,7 +282,7 @@ BUILDERS: Mapping[str, Builder] = {
     "breach_type_all": _words("breach_type_all", "breach_types", "breach_types", every=True),
     "condition": _condition,
     "level_at_least": _level_at_least,
-    "number": _number,
+    "number": number,
     "clock_recorded": _clock_recorded,
     "clock_more_than": _clock_more_than,
     "duty_applies": _duty_applies,

@@ -1,0 +1,119 @@
+"""Verification of the tables beside the log: nothing in them that the log does not account for.
+
+`ledger.verify` walks the log and compares what each entry should have left in other tables. Here the
+other direction is checked: rows that belong to no entry, tables or triggers that should not be there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
+
+from ledger import access
+from ledger.store import schema
+
+Finding = tuple[str, int | None, str]
+"""Kind of damage, leaf index if one is concerned, message."""
+
+_META: Final = frozenset(("schema", "vault.lookup", "vault.shared"))
+_REF_COLUMNS: Final = ("actor", "credential", "address", "subject")
+
+
+def check_tables(connection: sqlite3.Connection, size: int, producers: int) -> Iterator[Finding]:
+    """Compare the tables beside the log with what a log of this length accounts for.
+
+    Args:
+        connection: a read snapshot.
+        size: entries in the log.
+        producers: how many of them are producers' events.
+    """
+    yield from _check_schema(connection)
+    yield from _check_meta(connection)
+    yield from _check_seen(connection, producers)
+    yield from _check_access(connection, size)
+
+
+def read_indexed(connection: sqlite3.Connection) -> int:
+    """How many entries the access index says it has read; -1 when that cannot be made out."""
+    row = connection.execute("SELECT position FROM tracking WHERE name = ?", (access.NAME,)).fetchone()
+    if row is None:
+        return 0
+    return row["position"] if isinstance(row["position"], int) else -1
+
+
+def other_tables(connection: sqlite3.Connection) -> list[str]:
+    """Tables of other packages, which `verify` does not know."""
+    ours = {name for kind, name in _expected() if kind == "table"}
+    rows = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    )
+    return sorted(row["name"] for row in rows if row["name"] not in ours)
+
+
+def _expected() -> dict[tuple[str, str], str | None]:
+    """What SQLite's own catalogue says of a new, empty ledger."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.executescript(f"{schema.TABLES};{access.TABLES};")
+        return _catalogue(connection)
+    finally:
+        connection.close()
+
+
+def _catalogue(connection: sqlite3.Connection) -> dict[tuple[str, str], str | None]:
+    return {
+        (kind, name): None if sql is None else " ".join(str(sql).split())
+        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema")
+    }
+
+
+def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
+    found = _catalogue(connection)
+    wrong = [name for (kind, name), sql in _expected().items() if found.get((kind, name), "") != sql]
+    # Tocsin makes no triggers and no views: they are how a table could be made to change what is written.
+    wrong += [name for kind, name in found if kind not in ("table", "index")]
+    if wrong:
+        yield ("schema_altered", None, f"The database's own description of {', '.join(sorted(wrong))} was changed.")
+
+
+def _check_meta(connection: sqlite3.Connection) -> Iterator[Finding]:
+    meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    if meta.keys() != _META or meta["schema"] != schema.VERSION:
+        yield ("schema_altered", None, "The table `meta` does not hold what a ledger of this version has there.")
+
+
+def _check_seen(connection: sqlite3.Connection, producers: int) -> Iterator[Finding]:
+    (rows,) = connection.execute("SELECT count(*) FROM seen").fetchone()
+    (unused,) = connection.execute(
+        "SELECT count(*) FROM source WHERE number NOT IN (SELECT source FROM seen)"
+    ).fetchone()
+    if rows != producers or unused:
+        yield (
+            "duplicate_guard_altered",
+            None,
+            "There are not as many rows that recognise repeated events as there are events.",
+        )
+
+
+def _check_access(connection: sqlite3.Connection, size: int) -> Iterator[Finding]:
+    indexed = read_indexed(connection)
+    if not 0 <= indexed <= size:
+        yield ("read_model_altered", None, "The access index claims to know entries that the log does not have.")
+    stray = connection.execute(
+        "SELECT position FROM access_row WHERE position < 1 OR position > ? LIMIT 1", (min(indexed, size),)
+    ).fetchone()
+    if stray is not None:
+        yield ("read_model_altered", None, "The access index has rows of entries it has not read.")
+    for column in _REF_COLUMNS:
+        missing = connection.execute(
+            f"SELECT ref FROM (SELECT DISTINCT {column} AS ref FROM access_row WHERE {column} IS NOT NULL)"  # noqa: S608 - a name of this module
+            " WHERE ref NOT IN (SELECT ref FROM vault) LIMIT 1"
+        ).fetchone()
+        if missing is not None:
+            yield (
+                "identity_missing",
+                None,
+                f"The vault has no identity for {missing['ref']}, and no recorded erasure covers it.",
+            )
+            return
