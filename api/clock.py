@@ -31,6 +31,22 @@ CREATE TABLE IF NOT EXISTS api_lease (
 """
 
 
+def each_of(*works: Callable[[datetime], Any]) -> Callable[[datetime], None]:
+    """One piece of work made of several: all are tried, then the first failure is raised."""
+
+    def work(now: datetime) -> None:
+        failures = []
+        for item in works:
+            try:
+                item(now)
+            except Exception as error:  # noqa: BLE001 - raised below; the others must not wait for it
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    return work
+
+
 class Lease:
     """A row that at most one process holds, for a stated time.
 

@@ -1,72 +1,95 @@
 """Durable append through the whole ledger, against bare SQLite inserts of the same bytes.
 
 Both sides write to the same disk in WAL mode with `synchronous=FULL`, one transaction per batch,
-alternating, so that a slow moment of the machine hits both.
+alternating, so that a slow moment of the machine hits both. The bare side has one table of a key and one
+blob, no index, no hash; the blob is all that the ledger keeps of the event in its row: entry, payload,
+salt, chain, stream and type.
 """
 
 from __future__ import annotations
 
-import platform
+import gc
 import sqlite3
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+
+from harness import BATCH, bare, batch, describe, scratch, spread
 
 from ledger import Ledger
 
-BATCH = 1000
-ROUNDS = 15
+ROUNDS = 30
 
 
-def event(number: int) -> dict[str, object]:
-    """An ordinary access: one actor, one resource, one person, a sealed user agent."""
-    return {
-        "specversion": "1.0",
-        "id": f"{number:012d}",
-        "source": "/bench",
-        "type": "org.example.data.view.v1",
-        "time": "2026-03-10T09:00:00Z",
-        "data": {
-            "actor": {"id": f"svc-{number % 20}", "kind": "service"},
-            "outcome": "success",
-            "resource": {"type": "row", "id": f"row-{number % 5000}"},
-            "subjects": [{"id": f"customer-{number % 2000}"}],
-            "client": {"ip": f"192.0.2.{number % 250}", "user_agent": "bench/1.0"},
-        },
-    }
+def kept(ledger: Ledger, first: int) -> list[tuple[object, ...]]:
+    """What the ledger stored for a batch, as its rows."""
+    with ledger.database.read() as connection:
+        return [
+            tuple(row)
+            for row in connection.execute(
+                "SELECT position, stream, version, topic, entry, chain, salt, payload FROM event"
+                " WHERE position > ? AND position <= ? ORDER BY position",
+                (first, first + BATCH),
+            )
+        ]
+
+
+def timed(connection: sqlite3.Connection, statement: str, rows: list[tuple[object, ...]]) -> float:
+    """Seconds for one durable transaction."""
+    began = time.perf_counter()
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany(statement, rows)
+    connection.execute("COMMIT")
+    return time.perf_counter() - began
+
+
+def measure(title: str, people: Callable[[int], int]) -> None:
+    """One kind of load: `people(turn)` is among how many persons a batch's subjects are."""
+    with scratch() as directory:
+        plain, indexed = bare(directory / "bare.db"), bare(directory / "indexed.db")
+        indexed.execute(
+            "CREATE TABLE event (position INTEGER PRIMARY KEY, stream BLOB, version INTEGER, topic TEXT, entry BLOB,"
+            " chain BLOB, salt BLOB, payload BLOB, UNIQUE (stream, version))"
+        )
+        ours, bares, rows_only = [], [], []
+        with Ledger.create(directory / "ledger", "bench.example/log") as ledger:
+            for turn in range(-3, ROUNDS):
+                events = batch((turn + 3) * BATCH, people(turn))
+                began = time.perf_counter()
+                first = ledger.append(events)[0].index
+                elapsed = time.perf_counter() - began
+                rows = kept(ledger, first)
+                blobs = [
+                    (row[0], b"".join(part if isinstance(part, bytes) else str(part).encode() for part in row[1:]))
+                    for row in rows
+                ]
+                bare_elapsed = timed(plain, "INSERT INTO bare VALUES (?, ?)", blobs)
+                row_elapsed = timed(indexed, "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                if turn >= 0:
+                    ours.append(elapsed)
+                    bares.append(bare_elapsed)
+                    rows_only.append(row_elapsed)
+        plain.close()
+        indexed.close()
+    print(f"\n{title}")
+    print(f"  append, events/s: {spread([BATCH / each for each in ours], 0)}; p99 {max(ours) * 1e3:.0f} ms a batch")
+    paired = [other / own for own, other in zip(ours, bares, strict=True)]
+    print(f"  ratio to bare executemany of the same bytes, paired rounds: {spread(paired)}")
+    print(f"  the same over the whole run (checkpoints of the WAL included): {sum(bares) / sum(ours):.3f}")
+    print(f"  bare inserts of the same rows with the version index: {statistics.median(rows_only) * 1e3:.1f} ms,")
+    print(
+        f"  bare bytes {statistics.median(bares) * 1e3:.1f} ms, ledger {statistics.median(ours) * 1e3:.1f} ms a batch"
+    )
 
 
 def main() -> None:
     """Measure and print."""
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        directory = Path(name)
-        bare = sqlite3.connect(directory / "bare.db", isolation_level=None)
-        bare.execute("PRAGMA journal_mode=WAL")
-        bare.execute("PRAGMA synchronous=FULL")
-        bare.execute("CREATE TABLE event (position INTEGER PRIMARY KEY, entry BLOB, payload BLOB)")
-        ratios: list[float] = []
-        rates: list[float] = []
-        with Ledger.create(directory / "ledger") as ledger:
-            ledger.append([event(number) for number in range(BATCH)])
-            for turn in range(1, ROUNDS + 1):
-                events = [event(turn * BATCH + number) for number in range(BATCH)]
-                began = time.perf_counter()
-                first = ledger.append(events)[0].index
-                ours = time.perf_counter() - began
-                rows = [(s.index, s.entry, s.payload) for s in ledger.entries(first, first + BATCH)]
-                began = time.perf_counter()
-                bare.execute("BEGIN IMMEDIATE")
-                bare.executemany("INSERT INTO event VALUES (?, ?, ?)", rows)
-                bare.execute("COMMIT")
-                ratios.append((time.perf_counter() - began) / ours)
-                rates.append(BATCH / ours)
-        bare.close()
-    print(f"{platform.machine()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {sys.platform}")
-    print(f"batches of {BATCH}, {ROUNDS} rounds, WAL, synchronous=FULL, one process")
-    print(f"append: median {statistics.median(rates):,.0f} events/s (this machine, this hour)")
-    print(f"ratio to bare executemany: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+    describe(f"batches of {BATCH}, {ROUNDS} rounds, WAL, synchronous=FULL, secure_delete, one process, one caller")
+    measure("people who are known already (2,000 in turn), collector as it is", lambda _: 2000)
+    measure("every event about a new person", lambda _: 10**9)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    measure("known people, collector as `tocsin serve` would want it (frozen, thresholds raised)", lambda _: 2000)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ No message repeats personal data: people and resources are named by file line, p
 
 from __future__ import annotations
 
-from ledger.errors import InputError, NotFoundError, TocsinError
+from ledger.errors import InputError, NotFoundError, StoreDamagedError, TocsinError
 
 
 class IncidentError(TocsinError):
@@ -14,6 +14,10 @@ class IncidentError(TocsinError):
 
 class IncidentNotFoundError(NotFoundError):
     """No incident has this id in this ledger."""
+
+
+class IncidentUnreadableError(StoreDamagedError):
+    """An event in an incident's stream cannot be read: damaged, or written by a newer version of Tocsin."""
 
 
 class FactError(InputError):

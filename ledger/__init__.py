@@ -2,6 +2,7 @@
 
 from ledger.access import Access, Criteria
 from ledger.entries import Entry, StoredEntry
-from ledger.ledger import Ledger, OwnEvent, Receipt
+from ledger.exchange import OwnEvent, Receipt
+from ledger.ledger import Ledger
 
 __all__ = ["Access", "Criteria", "Entry", "Ledger", "OwnEvent", "Receipt", "StoredEntry"]

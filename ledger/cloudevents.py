@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ledger.encoding import canonical_trusted, check, format_time, parse_time
 from ledger.errors import EventError, InputError
@@ -21,15 +20,16 @@ MAX_EVENT: Final = 256 * 1024
 MAX_SUBJECTS: Final = 10_000
 MAX_TEXT: Final = 1024
 
-_NAME: Final = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
-_ID: Final = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
-_TYPE: Final = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
-_URI_REFERENCE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]{1,255}", re.ASCII)
-_CLASSIFICATIONS: Final = frozenset(("public", "internal", "confidential", "restricted"))
-_RESERVED: Final = "urn:tocsin:"
-_ACTOR: Final = frozenset(("id", "kind", "org", "roles", "session", "mfa", "on_behalf_of", "location_country"))
-_SUBJECT: Final = frozenset(("id", "ref", "category", "relation"))
-_OBJECTS: Final[dict[str, frozenset[str] | None]] = {
+CORE: Final = frozenset(("specversion", "id", "source", "type", "time", "data", "data_base64"))
+NAME: Final = re.compile(r"[a-z0-9]{1,20}", re.ASCII)
+ID: Final = re.compile(r"[\x21-\x7e]{1,64}", re.ASCII)
+TYPE: Final = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
+URI_REFERENCE: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]{1,255}", re.ASCII)
+CLASSIFICATIONS: Final = frozenset(("public", "internal", "confidential", "restricted"))
+RESERVED: Final = "urn:tocsin:"
+ACTOR: Final = frozenset(("id", "kind", "org", "roles", "session", "mfa", "on_behalf_of", "location_country"))
+SUBJECT: Final = frozenset(("id", "ref", "category", "relation"))
+OBJECTS: Final[dict[str, frozenset[str] | None]] = {
     "resource": frozenset(("type", "id", "container", "count", "fields")),
     "query": frozenset(("digest", "text", "text_ref", "result_count", "truncated")),
     "client": frozenset(("ip", "user_agent", "device", "geo")),
@@ -41,8 +41,7 @@ _OBJECTS: Final[dict[str, frozenset[str] | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CloudEvent:
+class CloudEvent(NamedTuple):
     """A validated event.
 
     Attributes:
@@ -86,10 +85,10 @@ def _read(value: Any) -> CloudEvent:
     check(value if isinstance(value, dict) else dict(value))
     if value.get("specversion") != "1.0":
         raise InputError('specversion must be "1.0".', field="/specversion")
-    event_id = _matching(value, "id", _ID, "1 to 64 printable ASCII characters without spaces")
-    source = _matching(value, "source", _URI_REFERENCE, "a URI-reference of at most 255 characters")
-    event_type = _matching(value, "type", _TYPE, "1 to 128 printable ASCII characters without spaces")
-    if source.lower().startswith(_RESERVED):
+    event_id = _matching(value, "id", ID, "1 to 64 printable ASCII characters without spaces")
+    source = _matching(value, "source", URI_REFERENCE, "a URI-reference of at most 255 characters")
+    event_type = _matching(value, "type", TYPE, "1 to 128 printable ASCII characters without spaces")
+    if source.lower().startswith(RESERVED):
         raise InputError("source must not start with urn:tocsin:, which the ledger keeps for itself.", field="/source")
     moment = None
     for name in ("time", "recordedtime"):
@@ -120,9 +119,9 @@ def _matching(value: Mapping[str, Any], name: str, pattern: re.Pattern[str], wha
 def _attributes(value: Mapping[str, Any]) -> dict[str, Any]:
     attributes = {}
     for name, item in value.items():
-        if name in {"specversion", "id", "source", "type", "time", "data", "data_base64"} or item is None:
+        if name in CORE or item is None:
             continue
-        if _NAME.fullmatch(name) is None:
+        if NAME.fullmatch(name) is None:
             raise InputError(
                 "An attribute name is not 1 to 20 lower-case letters and digits; "
                 "put the producer's own fields into data.details.",
@@ -130,7 +129,7 @@ def _attributes(value: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(item, (str, int, bool)):
             raise InputError(f"/{name} must be a string, an integer or a boolean.", field=f"/{name}")
         attributes[name] = item
-    if attributes.get("dataclassification", "restricted") not in _CLASSIFICATIONS:
+    if attributes.get("dataclassification", "restricted") not in CLASSIFICATIONS:
         raise InputError(
             "dataclassification must be public, internal, confidential or restricted.",
             field="/dataclassification",
@@ -152,7 +151,7 @@ def _check_data(data: Any, needed: frozenset[str]) -> None:
         )
     _check_actor(data.get("actor"))
     _one_of(data, "outcome", OUTCOMES, "/data/outcome")
-    for name, parts in _OBJECTS.items():
+    for name, parts in OBJECTS.items():
         _closed(data.get(name), parts, f"/data/{name}")
     resource = data.get("resource") or {}
     for name in ("id", "type", "container"):
@@ -183,7 +182,7 @@ def _closed(value: Any, parts: frozenset[str] | None, path: str) -> None:
 
 
 def _check_actor(actor: Any) -> None:
-    _closed(actor, _ACTOR, "/data/actor")
+    _closed(actor, ACTOR, "/data/actor")
     _text(actor, "id", "/data/actor/id", needed=True)
     for name in ("session", "on_behalf_of"):
         _text(actor, name, f"/data/actor/{name}")
@@ -197,7 +196,7 @@ def _check_subjects(subjects: Any) -> None:
         raise InputError(f"/data/subjects must be a list of at most {MAX_SUBJECTS} objects.", field="/data/subjects")
     for place, subject in enumerate(subjects):
         path = f"/data/subjects/{place}"
-        _closed(subject, _SUBJECT, path)
+        _closed(subject, SUBJECT, path)
         if not isinstance(subject, dict) or ("ref" in subject) == ("id" in subject):
             raise InputError(f"{path} must be an object with the person's id as `id` or `ref`.", field=path)
         _text(subject, "ref" if "ref" in subject else "id", path, needed=True)

@@ -8,6 +8,7 @@ what RFC 8785 prescribes (a property test holds it against the `rfc8785` package
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -21,6 +22,8 @@ MAX_DEPTH: Final = 32
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _KEY = re.compile(r"[\x20-\x7e]+", re.ASCII)
+_MARK: Final = orjson.Fragment(b"\n")
+_CUT: Final = b",\n,"
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
@@ -38,6 +41,19 @@ def canonical(value: Any) -> bytes:
 def canonical_trusted(value: Any) -> bytes:
     """Encode a value this program built itself, without the walk that `canonical` makes."""
     return _dumps(value)
+
+
+def canonical_each(values: Sequence[Any]) -> list[bytes]:
+    """`canonical_trusted` of each value, in one call of the encoder: a fraction of the time for small values.
+
+    The values are parted by a raw line feed, which the encoder writes nowhere by itself: inside a
+    string it is escaped, and between the parts of a value no space is written.
+    """
+    if len(values) < 2:  # noqa: PLR2004 - nothing to part
+        return [_dumps(value) for value in values]
+    spaced: list[Any] = [_MARK] * (2 * len(values) - 1)
+    spaced[::2] = values
+    return _dumps(spaced)[1:-1].split(_CUT)
 
 
 def _dumps(value: Any) -> bytes:
@@ -64,7 +80,7 @@ def check(value: Any, path: str = "", depth: int = 0) -> None:  # noqa: C901 - o
             raise InputError(f"{path or '/'} is an integer beyond 2^53 - 1; send it as a string.", field=path)
     elif kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not _is_key(key):
+            if type(key) is not str or not is_key(key):
                 raise InputError(f"{path or '/'} has a key that is not printable ASCII; rename it.", field=path)
             # A key that is no plain name may be data (an address, a number): messages must not repeat it.
             check(item, f"{path}/{key if _PLAIN_KEY.fullmatch(key) else '*'}", depth + 1)
@@ -82,7 +98,8 @@ def check(value: Any, path: str = "", depth: int = 0) -> None:  # noqa: C901 - o
 
 
 @lru_cache(maxsize=4096)
-def _is_key(key: str) -> bool:
+def is_key(key: str) -> bool:
+    """Whether a member name is printable ASCII and not empty."""
     return _KEY.fullmatch(key) is not None
 
 

@@ -72,6 +72,10 @@ class StoreBusyError(StoreError):
     """Another process holds the database; the same call may be repeated."""
 
 
+class OverloadedError(StoreError):
+    """More is waiting to be written than the ledger takes; nothing was queued, the same call may be repeated."""
+
+
 class StoreFullError(StoreError):
     """The disk or the database is full."""
 
@@ -86,3 +90,7 @@ class NotFoundError(TocsinError):
 
 class ErasedError(TocsinError):
     """The content existed and was erased; its commitment and proofs remain."""
+
+
+class ErasedIdentityError(ErasedError, NotFoundError):
+    """The vault knew who this ref is until that person was erased."""

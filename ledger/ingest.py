@@ -10,55 +10,80 @@ what is not understood is not left lying open.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
 from ledger.cloudevents import CloudEvent
-from ledger.encoding import canonical_trusted
+from ledger.encoding import canonical_each
 from ledger.seal import Draft
 from ledger.vault import Vault
 from ledger.vocabulary import verdict
 
-_SEALED_FIELDS: Final = ("raw", "text", "details", "change", "outcome_reason")
-_ACTOR_IDENTITIES: Final = frozenset(("id", "session", "on_behalf_of"))
-_SEALED_PARTS: Final = (("justification", "text"), ("query", "text"))
+_SEALED_FIELDS: Final = frozenset(("raw", "text", "details", "change", "outcome_reason"))
+_HOLDERS: Final = frozenset(("actor", "justification", "query"))
+_ACTOR_IDENTITIES: Final = ("id", "session", "on_behalf_of")
+_CHUNK: Final = 128
+"""Events encoded in one call; bounds the memory that large events take twice."""
 
 
-def draft_event(
+def draft_events(
     connection: sqlite3.Connection,
     vault: Vault,
     stream: UUID,
-    event: CloudEvent,
-    digest: bytes,
-) -> Draft:
-    """Make the draft of a producer's event; call inside the write transaction.
+    events: Iterable[tuple[CloudEvent, bytes]],
+) -> list[Draft]:
+    """Make the drafts of producers' events; call inside the write transaction.
 
-    `digest` is the keyed fingerprint of the event as submitted. It goes into the payload so that the
-    table of what was seen can be made again from the log.
+    Each event comes with the keyed fingerprint of what was submitted. It goes into the payload so that
+    the table of what was seen can be made again from the log.
     """
-    payload: dict[str, Any] = {**event.attributes, "submission": digest.hex()}
-    if "authid" in payload:
-        payload["authid"] = vault.refer(connection, "actor", str(payload["authid"]))
-    if event.data is not None:
+    drafts: list[Draft] = []
+    remaining = iter(events)
+    while chunk := list(islice(remaining, _CHUNK)):
+        drafts += _draft_chunk(connection, vault, stream, chunk)
+    return drafts
+
+
+def _draft_chunk(
+    connection: sqlite3.Connection,
+    vault: Vault,
+    stream: UUID,
+    chunk: Sequence[tuple[CloudEvent, bytes]],
+) -> Iterable[Draft]:
+    payloads: list[dict[str, Any]] = []
+    holders: list[dict[str, Any]] = []
+    sealed: list[tuple[Sequence[str], bytes]] = []
+    details: list[dict[str, Any]] = []
+    for event, digest in chunk:
+        payload: dict[str, Any] = {**event.attributes, "submission": digest.hex()}
+        payloads.append(payload)
+        if "authid" in payload:
+            payload["authid"] = vault.refer(connection, "actor", str(payload["authid"]))
+        if event.data is None:
+            continue
         subjects: list[str] = []
-        details: dict[str, Any] = {"data": event.data}
         if verdict(event.type) == "known":
-            data, details = _split(event.data)
-            subjects = _replace_identities(connection, vault, data)
-            payload["data"] = data
-        if details:
-            context = detail_context(event.source, event.id)
-            payload["sealed"] = vault.seal_details(connection, subjects, canonical_trusted(details), context)
-    return Draft(
-        type=event.type,
-        id=event.id,
-        source=event.source,
-        time=event.time,
-        stream=stream,
-        version=None,
-        payload=canonical_trusted(payload),
-    )
+            hidden: dict[str, Any] = {}
+            payload["data"] = _part(connection, vault, event.data, hidden, subjects)
+        else:
+            hidden = {"data": event.data}
+        if hidden:
+            holders.append(payload)
+            details.append(hidden)
+            sealed.append((subjects, detail_context(event.source, event.id)))
+    texts = zip(sealed, canonical_each(details), strict=True)
+    for payload, text in zip(
+        holders,
+        vault.seal_each(connection, [(subjects, plain, context) for (subjects, context), plain in texts]),
+        strict=True,
+    ):
+        payload["sealed"] = text
+    return [
+        Draft(event.type, event.id, event.source, event.time, stream, None, payload)
+        for (event, _), payload in zip(chunk, canonical_each(payloads), strict=True)
+    ]
 
 
 def detail_context(source: str, event_id: str) -> bytes:
@@ -66,48 +91,66 @@ def detail_context(source: str, event_id: str) -> bytes:
     return f"{source}\0{event_id}".encode()
 
 
-def _split(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Part `data` into what is stored in the open and what is sealed."""
-    clear = dict(data)
-    details: dict[str, Any] = {}
-    for name in _SEALED_FIELDS:
-        if clear.get(name) is not None:
-            details[name] = clear.pop(name)
-    for name, part in _SEALED_PARTS:
-        holder = clear.get(name)
-        if isinstance(holder, dict) and part in holder:
-            clear[name] = {key: item for key, item in holder.items() if key != part}
-            details[f"{name}.{part}"] = holder[part]
-    client = clear.pop("client", None) or {}
-    if client.get("ip") is not None:
-        clear["client"] = {"ip": client["ip"]}
-    rest = {key: item for key, item in client.items() if key != "ip"}
-    if rest:
-        details["client"] = rest
-    return clear, details
+def _part(
+    connection: sqlite3.Connection,
+    vault: Vault,
+    data: Mapping[str, Any],
+    hidden: dict[str, Any],
+    people: list[str],
+) -> dict[str, Any]:
+    """What of `data` is stored in the open, with refs in place of identities.
+
+    Puts what is to be sealed into `hidden`, and the refs of the subjects into `people`.
+    """
+    clear: dict[str, Any] = {}
+    for name, item in data.items():
+        if name in _SEALED_FIELDS and item is not None:
+            hidden[name] = item
+        elif name == "subjects" and item is not None:
+            clear[name] = [_subject(connection, vault, subject, people) for subject in item]
+        elif name == "client":
+            _client(connection, vault, item or {}, clear, hidden)
+        elif name in _HOLDERS and item is not None:
+            clear[name] = _holder(connection, vault, name, item, hidden)
+        elif name == "credential" and item is not None:
+            clear[name] = vault.refer(connection, "actor", item)
+        else:
+            clear[name] = item
+    return clear
 
 
-def _replace_identities(connection: sqlite3.Connection, vault: Vault, data: dict[str, Any]) -> list[str]:
-    """Put refs in place of identities; returns the refs of the subjects."""
-    data["actor"] = {
-        name: vault.refer(connection, "actor", item) if name in _ACTOR_IDENTITIES and item is not None else item
-        for name, item in data["actor"].items()
-    }
-    if data.get("credential") is not None:
-        data["credential"] = vault.refer(connection, "actor", data["credential"])
-    address = (data.get("client") or {}).get("ip")
+def _client(
+    connection: sqlite3.Connection, vault: Vault, item: Mapping[str, Any], clear: dict[str, Any], hidden: dict[str, Any]
+) -> None:
+    rest = dict(item)
+    address = rest.pop("ip", None)
     if address is not None:
-        data["client"] = {"ip_ref": vault.refer(connection, "network", address)}
-    justification = data.get("justification") or {}
-    if "approved_by" in justification:
-        approvers = [vault.refer(connection, "actor", name) for name in justification["approved_by"]]
-        data["justification"] = {**justification, "approved_by": approvers}
-    subjects = data.get("subjects")
-    if subjects is None:
-        return []
-    refs = [vault.refer(connection, "subject", subject.get("ref") or subject["id"]) for subject in subjects]
-    data["subjects"] = [
-        {**{name: item for name, item in subject.items() if name != "id"}, "ref": ref}
-        for subject, ref in zip(subjects, refs, strict=True)
-    ]
-    return refs
+        clear["client"] = {"ip_ref": vault.refer(connection, "network", address)}
+    if rest:
+        hidden["client"] = rest
+
+
+def _subject(connection: sqlite3.Connection, vault: Vault, subject: Mapping[str, Any], people: list[str]) -> Any:
+    ref = vault.refer(connection, "subject", subject.get("ref") or subject["id"])
+    people.append(ref)
+    if len(subject) == 1:
+        return {"ref": ref}
+    return {**{name: item for name, item in subject.items() if name != "id"}, "ref": ref}
+
+
+def _holder(
+    connection: sqlite3.Connection, vault: Vault, name: str, item: Mapping[str, Any], hidden: dict[str, Any]
+) -> dict[str, Any]:
+    """An object that names actors or has a text: they become refs, the text is sealed."""
+    clear = dict(item)
+    if name == "actor":
+        for part in _ACTOR_IDENTITIES:
+            identity = clear.get(part)
+            if identity is not None:
+                clear[part] = vault.refer(connection, "actor", identity)
+        return clear
+    if "text" in clear:
+        hidden[f"{name}.text"] = clear.pop("text")
+    if name == "justification" and "approved_by" in clear:
+        clear["approved_by"] = [vault.refer(connection, "actor", approver) for approver in clear["approved_by"]]
+    return clear

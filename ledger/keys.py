@@ -1,24 +1,73 @@
 """Where keys come from: a URI scheme per kind of place, so that a KMS can be added beside the files.
 
-`file:PATH` (relative to the data directory, readable by its owner only) and `env:NAME`. A signing key
-is written as Go's note package writes one (`PRIVATE+KEY+...`); a key-encryption key is 32 bytes in
-base64.
+`file:PATH` (relative to the data directory, readable by its owner only) and `env:NAME`; any other
+scheme is looked up among the entry points of the group `tocsin.key_sources`, so that a package which
+knows a KMS needs only to be installed. A signing key is written as Go's note package writes one
+(`PRIVATE+KEY+...`); a key-encryption key is 32 bytes in base64.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import os
 import stat
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ledger.errors import ConfigError, NoteError
 from ledger.notes import Signer
 
 KEK_SIZE: Final = 32
+
+
+SOURCES: Final = "tocsin.key_sources"
+"""Entry-point group of further schemes; the entry point's name is the scheme."""
+
+
+class KeySource(Protocol):
+    """One kind of place that keys come from."""
+
+    def __call__(self, rest: str, directory: Path, environment: Mapping[str, str], /) -> str:
+        """The text of a key.
+
+        Args:
+            rest: the URI after its scheme and colon.
+            directory: the data directory, to which paths are relative.
+            environment: environment variables.
+
+        Raises:
+            ConfigError: there is no such key, or it cannot be had.
+        """
+        ...
+
+
+def _from_file(rest: str, directory: Path, _environment: Mapping[str, str]) -> str:
+    path = directory / rest
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"The key file {path} cannot be read; put it back from your backup of the keys.") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"The key file {path} can be read by others; run `chmod 600 {path}`.")
+    return text
+
+
+def _from_environment(rest: str, _directory: Path, environment: Mapping[str, str]) -> str:
+    try:
+        return environment[rest]
+    except KeyError:
+        raise ConfigError(
+            f"The environment variable {rest} is not set; the configuration takes a key from it."
+        ) from None
+
+
+_SOURCES: Final[Mapping[str, KeySource]] = {"file": _from_file, "env": _from_environment}
 
 
 def read_key(uri: str, directory: Path, environment: Mapping[str, str] = os.environ) -> str:
@@ -28,24 +77,23 @@ def read_key(uri: str, directory: Path, environment: Mapping[str, str] = os.envi
         ConfigError: unknown scheme, missing or unreadable key, or a key file that others can read.
     """
     scheme, _, rest = uri.partition(":")
-    if scheme == "env":
+    return _source(scheme)(rest, directory, environment).strip()
+
+
+def _source(scheme: str) -> KeySource:
+    if scheme in _SOURCES:
+        return _SOURCES[scheme]
+    for found in entry_points(group=SOURCES, name=scheme):
         try:
-            return environment[rest].strip()
-        except KeyError:
+            source: KeySource = found.load()
+        except (ImportError, AttributeError):
             raise ConfigError(
-                f"The environment variable {rest} is not set; the configuration takes a key from it."
+                f"The package that gives the key URI scheme {scheme!r} is broken; reinstall it."
             ) from None
-    if scheme != "file":
-        raise ConfigError(f"The key URI scheme {scheme!r} in tocsin.toml is not known; use file: or env:.")
-    path = directory / rest
-    try:
-        mode = path.stat().st_mode
-        text = path.read_text("ascii")
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"The key file {path} cannot be read; put it back from your backup of the keys.") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"The key file {path} can be read by others; run `chmod 600 {path}`.")
-    return text.strip()
+        return source
+    raise ConfigError(
+        f"The key URI scheme {scheme!r} is not known; use file: or env:, or install a package that gives it."
+    )
 
 
 def write_key(path: Path, text: str) -> None:
@@ -114,3 +162,12 @@ def load_kek(uri: str, directory: Path) -> bytes:
 def encode_kek(key: bytes) -> str:
     """Text form of a key-encryption key."""
     return base64.b64encode(key).decode()
+
+
+def key_id(key: bytes) -> str:
+    """A name for a secret key that tells nothing about it: 16 hex digits.
+
+    The first 64 bits of SHA-256 over HMAC-SHA-256(key, label); the keys are 256 random bits, so neither
+    can be run backwards.
+    """
+    return hashlib.sha256(hmac.digest(key, b"tocsin/key-id/v1", "sha256")).hexdigest()[:16]

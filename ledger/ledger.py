@@ -11,111 +11,58 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from ledger import access
+from ledger.admission import read_events
+from ledger.batch import Batch
 from ledger.checkpoint import Checkpoint
-from ledger.cloudevents import CloudEvent, read_event
 from ledger.config import DATABASE, Config, make_directory, read_config
-from ledger.encoding import canonical, parse
-from ledger.entries import Entry, StoredEntry
+from ledger.encoding import canonical
 from ledger.errors import (
     ConfigError,
-    ErasedError,
-    EventConflictError,
     EventError,
     KeyMismatchError,
     NoteError,
     NotFoundError,
     StoreDamagedError,
 )
-from ledger.ingest import detail_context, draft_event
+from ledger.exchange import OwnEvent, Receipt
 from ledger.keys import load_kek, load_signer
-from ledger.merkle import inclusion_path, leaf_hash
-from ledger.notes import open_note
-from ledger.proofs import format_proof
-from ledger.seal import Draft
+from ledger.notes import Signer, Verifier, open_note
+from ledger.reader import LogReader
+from ledger.recovery.errors import UnconfirmedCopyError
+from ledger.rotation import finish_rotation, next_signer, read_history
+from ledger.seal import Draft, Head
 from ledger.store import log, schema
 from ledger.store.database import Database
 from ledger.store.recorder import LedgerRecorder
+from ledger.store.seen import Seen
 from ledger.store.sequencer import Also, Sequencer
-from ledger.tiles import TileReader, encode_bundle
 from ledger.vault import Vault
-from ledger.vocabulary import OWN_SOURCE, Verdict, verdict
+from ledger.vocabulary import OWN_SOURCE
 
 MAX_BATCH: Final = 1000
 """Most events that one append takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The ledger's answer to an event it holds.
-
-    Attributes:
-        source, id: the event.
-        ledger: the log's origin.
-        index: leaf index; with the origin it names the entry for ever.
-        entry_hash: leaf hash of the entry, hex SHA-256(0x00 || entry).
-        accepted_at: when it was recorded, RFC 3339 UTC.
-        schema_verdict: whether the vocabulary knows the type; unknown types are quarantined in view.
-        new: False when this event had been recorded before.
-    """
-
-    source: str
-    id: str
-    ledger: str
-    index: int
-    entry_hash: str
-    accepted_at: str
-    schema_verdict: Verdict
-    new: bool
-
-    def as_json(self) -> dict[str, Any]:
-        """The receipt as sent to producers; the same on every repetition of the event."""
-        return {
-            "source": self.source,
-            "id": self.id,
-            "ledger": self.ledger,
-            "index": self.index,
-            "entry_hash": self.entry_hash,
-            "accepted_at": self.accepted_at,
-            "state": "committed",
-            "schema_verdict": self.schema_verdict,
-            "receipt_url": f"/v1/entries/{self.index}/proof",
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class OwnEvent:
-    """An event that Tocsin itself records.
-
-    Attributes:
-        type: `org.tocsin.<family>.<verb>.v<n>`.
-        data: JSON without floats and without personal data; people appear as refs.
-        subject: the resource it is about, never a person.
-        correlation: what it belongs to, such as an incident id.
-    """
-
-    type: str
-    data: Mapping[str, Any]
-    subject: str | None = None
-    correlation: str | None = None
-
-
-class Ledger:
+class Ledger(LogReader):
     """One log with its vault and its read models, in one data directory.
 
     Attributes:
         directory: the data directory.
         origin: the log's name.
-        vkey: the log's verifier key.
+        vkey: the log's verifier key, the newest where there were several.
+        config: what `tocsin.toml` said when it was last read.
         clock: gives the present, aware.
         entropy: gives n random bytes.
+        before_append: called first in every `append`, and refuses by raising; Tocsin's own events are not
+            asked about. See `ledger.witness.publication`.
         database: the store, for read models beside the log.
         vault: identities behind the refs.
         access: the access read model.
@@ -135,7 +82,9 @@ class Ledger:
         self.vkey = config.vkey
         self.clock = clock
         self.entropy = entropy
+        self.before_append: Callable[[], None] = lambda: None
         self.database = database
+        self.config = config
         self.signer = load_signer(config.signing_key, directory, config.origin)
         if self.signer.vkey != config.vkey:
             raise KeyMismatchError(
@@ -143,12 +92,14 @@ class Ledger:
                 "Put back the key whose vkey stands in tocsin.toml.",
             )
         self.vault = Vault(database, load_kek(config.vault_key, directory), config.origin, entropy)
-        self._sequencer = Sequencer(database, self.signer, clock, entropy)
+        self._sequencer = Sequencer(database, self.signer, clock, entropy, signing=self._signing)
+        database.began = self.vault.refresh
         database.rolled_back = self.vault.forget
         self.recorder = LedgerRecorder(database, self._sequencer)
         self.access = access.AccessIndex(database)
+        self.seen = Seen()
         # All producers' events form one stream: random streams would scatter the version index.
-        self._stream = uuid.uuid5(uuid.NAMESPACE_URL, config.origin)
+        self.stream = uuid.uuid5(uuid.NAMESPACE_URL, config.origin)
 
     @classmethod
     def create(
@@ -158,8 +109,16 @@ class Ledger:
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         entropy: Callable[[int], bytes] = os.urandom,
+        predecessor: Mapping[str, Any] | None = None,
     ) -> Self:
         """Open the ledger in `directory`, making what is missing of it.
+
+        Args:
+            directory: the data directory.
+            origin: the log's name; None takes a local one.
+            clock: gives the present, aware.
+            entropy: gives n random bytes.
+            predecessor: the log that a new one continues, see `ledger.recovery.succession`.
 
         Raises:
             ConfigError: the directory cannot be made, or holds another ledger.
@@ -175,8 +134,9 @@ class Ledger:
                 ledger.vault.initialise(connection)
                 connection.execute("INSERT INTO meta VALUES ('schema', ?) ON CONFLICT DO NOTHING", (schema.VERSION,))
             ledger.vault.unlock(config.vault_key)
+            ledger._follow_rotation()
             ledger._check_head()
-            ledger._start()
+            ledger._start(predecessor)
         except BaseException:
             database.close()
             raise
@@ -202,6 +162,7 @@ class Ledger:
             ledger = cls(directory, config, database, clock, entropy)
             ledger._check_schema()
             ledger.vault.unlock(config.vault_key)
+            ledger._follow_rotation()
             ledger._check_head()
         except BaseException:
             database.close()
@@ -232,27 +193,37 @@ class Ledger:
         Raises:
             EventError: an event is malformed, or there are more than `MAX_BATCH`.
             EventConflictError: an id was used before for other content.
-            StoreError: the store refused.
+            StoreError: the store refused, or `before_append` did.
         """
+        batch = self.batch(events)
+        return batch.receipts(self._sequencer.commit(batch.prepare))
+
+    def batch(self, events: Sequence[Mapping[str, Any]]) -> Batch:
+        """Do what an append can do beforehand, without the store: validate and fingerprint the events.
+
+        Raises:
+            EventError: an event is malformed, or there are more than `MAX_BATCH`.
+            StoreError: `before_append` refused.
+        """
+        self.before_append()
         if len(events) > MAX_BATCH:
             raise EventError(f"A batch holds at most {MAX_BATCH} events; send smaller batches.")
-        checked = [read_event(event, index) for index, event in enumerate(events)]
-        placed: list[tuple[int, bool]] = []
+        return Batch(self, read_events(events))
 
-        def prepare(connection: sqlite3.Connection, first: int) -> Sequence[Draft]:
-            placed.clear()
-            drafts: list[Draft] = []
-            for number, event in enumerate(checked):
-                index = first + len(drafts)
-                digest = self.vault.fingerprint(event.canonical)
-                known = _place(connection, event, digest, number, index)
-                placed.append((index, True) if known is None else (known, False))
-                if known is None:
-                    drafts.append(draft_event(connection, self.vault, self._stream, event, digest))
-            return drafts
+    def append_each(self, batches: Sequence[Batch]) -> list[list[Receipt] | Exception]:
+        """Append batches that have nothing to do with each other, in one commit.
 
-        self._sequencer.submit(prepare)
-        return self._receipts(placed)
+        Returns:
+            For each what `append` would have returned or raised.
+
+        Raises:
+            OverloadedError: too much waits to be written already; nothing was queued.
+        """
+        results = self._sequencer.commit_each([batch.prepare for batch in batches])
+        return [
+            result if isinstance(result, Exception) else batch.receipts(result)
+            for batch, result in zip(batches, results, strict=True)
+        ]
 
     def record(self, events: Sequence[OwnEvent], also: Also | None = None) -> list[int]:
         """Record Tocsin's own events and return their leaf indices.
@@ -265,13 +236,24 @@ class Ledger:
         drafts = [self._own_draft(event) for event in events]
         return list(self._sequencer.submit(lambda _connection, _first: drafts, also))
 
+    def decide(self, make: Callable[[sqlite3.Connection, int], Sequence[OwnEvent]]) -> list[int]:
+        """Record own events that `make` decides on, with writes of its own, in one transaction.
+
+        Args:
+            make: `make(connection, first)`, where `first` is the leaf index of its first event; it may be
+                called again when the transaction has to be repeated, and raising undoes its writes.
+        """
+        return list(
+            self._sequencer.submit(lambda connection, first: [self._own_draft(e) for e in make(connection, first)])
+        )
+
     def _own_draft(self, event: OwnEvent) -> Draft:
         payload: dict[str, Any] = {"data": dict(event.data)}
         if event.subject is not None:
             payload["subject"] = event.subject
         if event.correlation is not None:
             payload["correlationid"] = event.correlation
-        return Draft(event.type, self.new_id(), OWN_SOURCE, None, self._stream, None, canonical(payload))
+        return Draft(event.type, self.new_id(), OWN_SOURCE, None, self.stream, None, canonical(payload))
 
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562): time-ordered, so that indexes over ids stay compact."""
@@ -280,163 +262,77 @@ class Ledger:
         value = value & ~(0xF << 76) | 0x7 << 76
         return str(uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
 
-    def size(self) -> int:
-        """Number of entries."""
-        with self.database.read() as connection:
-            return log.read_head(connection).size
+    @property
+    def verifiers(self) -> list[Verifier]:
+        """Every key that has signed this log, oldest first."""
+        return [Verifier.from_vkey(key.vkey) for key in self.config.keys]
 
-    def checkpoint(self) -> bytes:
-        """The newest checkpoint, a signed note (c2sp.org/tlog-checkpoint)."""
-        with self.database.read() as connection:
-            return log.read_checkpoint(connection)
-
-    def entry(self, index: int) -> StoredEntry:
-        """One entry.
+    def open_checkpoint(self, note: bytes) -> Checkpoint:
+        """Verify this log's newest checkpoint, also where another program has changed the signing key.
 
         Raises:
-            NotFoundError: the log is not that long.
+            NoteError: it is not signed by the current key.
         """
-        for stored in self.entries(index, index + 1):
-            return stored
-        raise NotFoundError(f"The log has no entry {index} yet.")
+        try:
+            return Checkpoint.parse(open_note(note, [self.signer.verifier]).text)
+        except NoteError:
+            self.reload()
+            return Checkpoint.parse(open_note(note, [self.signer.verifier]).text)
 
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
-        """Entries with leaf index in [start, stop), in order, as of one moment."""
-        with self.database.read() as connection:
-            end = log.read_head(connection).size
-            yield from log.read_entries(connection, max(start, 0), end if stop is None else min(stop, end))
-
-    def stream_entries(self, stream: uuid.UUID) -> list[StoredEntry]:
-        """All entries of one stream by version."""
-        with self.database.read() as connection:
-            rows = connection.execute(
-                "SELECT position, entry, payload, salt FROM event WHERE stream = ? ORDER BY version",
-                (stream.bytes,),
-            ).fetchall()
-        return [StoredEntry(row["position"] - 1, row["entry"], row["payload"], row["salt"]) for row in rows]
-
-    def details(self, stored: StoredEntry) -> dict[str, Any]:
-        """What was sealed in an entry's payload: raw record, free text, client details.
-
-        Raises:
-            ErasedError: the payload or one of its subjects was erased.
-        """
-        if stored.payload is None:
-            raise ErasedError(f"The payload of entry {stored.index} was erased; its commitment remains.")
-        payload = parse(stored.payload)
-        if "sealed" not in payload:
-            return {}
-        entry = stored.decode()
-        subjects = [subject["ref"] for subject in payload.get("data", {}).get("subjects") or ()]
-        with self.database.read() as connection:
-            plain = self.vault.open_details(
-                connection, subjects, payload["sealed"], detail_context(entry.source, entry.id)
-            )
-        return dict(parse(plain))
-
-    def find(self, source: str, event_id: str) -> Receipt | None:
-        """The receipt of a producer's event, or None when it was never recorded."""
-        with self.database.read() as connection:
-            row = connection.execute(
-                "SELECT position FROM seen WHERE id = ? AND source = (SELECT number FROM source WHERE uri = ?)",
-                (event_id, source),
-            ).fetchone()
-        return None if row is None else self._receipts([(row["position"] - 1, False)])[0]
-
-    def prove(self, index: int) -> bytes:
-        """Offline proof that entry `index` is in the log, as c2sp.org/tlog-proof text.
-
-        Raises:
-            NotFoundError: the log is not that long.
-        """
-        return self.prove_many([index])[0]
-
-    def prove_many(self, indices: Sequence[int]) -> list[bytes]:
-        """Proofs for several entries, all leading to one checkpoint."""
-        with self.database.read() as connection:
-            note = log.read_checkpoint(connection)
-            paths = self._paths(connection, note, indices)
-        return [format_proof(index, path, note) for index, path in zip(indices, paths, strict=True)]
-
-    def inclusion_paths(self, indices: Sequence[int]) -> tuple[bytes, list[list[bytes]]]:
-        """The newest checkpoint and, for each index, its inclusion path (leaf's sibling first)."""
-        with self.database.read() as connection:
-            note = log.read_checkpoint(connection)
-            return note, self._paths(connection, note, indices)
-
-    def _paths(self, connection: sqlite3.Connection, note: bytes, indices: Sequence[int]) -> list[list[bytes]]:
-        size = Checkpoint.parse(open_note(note, [self.signer.verifier]).text).size
-        for index in indices:
-            if not 0 <= index < size:
-                raise NotFoundError(f"The log has no entry {index} yet.")
-        node = TileReader(lambda level, number, width: log.read_tile(connection, level, number, width), size)
-        return [inclusion_path(index, size, node) for index in indices]
-
-    def tile(self, level: int, number: int, width: int) -> bytes:
-        """A Merkle tile (c2sp.org/tlog-tiles), `width` hashes of 32 bytes.
-
-        Raises:
-            NotFoundError: the log has no such tile yet.
-        """
-        with self.database.read() as connection:
-            return log.read_tile(connection, level, number, width)
-
-    def entry_bundle(self, number: int, width: int) -> bytes:
-        """An entry bundle (c2sp.org/tlog-tiles): `width` entries, each behind its uint16 length.
-
-        Raises:
-            NotFoundError: the log has not that many entries yet.
-        """
-        start = number * 256
-        entries = [stored.entry for stored in self.entries(start, start + width)]
-        if len(entries) != width or not entries:
-            raise NotFoundError(f"The log has no entry bundle {number} of width {width} yet.")
-        return encode_bundle(entries)
-
-    def quarantined(self) -> dict[str, int]:
-        """Event types that the vocabulary does not know, with how many of each were recorded."""
-        with self.database.read() as connection:
-            rows = connection.execute(
-                "SELECT topic, count(*) AS events FROM event WHERE stream = ? GROUP BY topic",
-                (self._stream.bytes,),
-            ).fetchall()
-        return {
-            row["topic"]: row["events"]
-            for row in rows
-            if verdict(row["topic"]) == "unknown" and not row["topic"].startswith("org.tocsin.")
-        }
-
-    def _receipts(self, placed: Sequence[tuple[int, bool]]) -> list[Receipt]:
-        receipts = []
-        with self.database.read() as connection:
-            for index, new in placed:
-                row = connection.execute("SELECT entry FROM event WHERE position = ?", (index + 1,)).fetchone()
-                entry = Entry.decode(row["entry"])
-                receipts.append(
-                    Receipt(
-                        entry.source,
-                        entry.id,
-                        self.origin,
-                        index,
-                        leaf_hash(row["entry"]).hex(),
-                        entry.recorded,
-                        verdict(entry.type),
-                        new,
-                    ),
-                )
-        return receipts
-
-    def _start(self) -> None:
-        """Make the first entry say which log this is and which key signs it."""
+    def _start(self, predecessor: Mapping[str, Any] | None) -> None:
+        """Make the first entry say which log this is, which key signs it and which log it continues."""
+        data: dict[str, Any] = {"origin": self.origin, "vkey": self.vkey}
+        first_event = OwnEvent("org.tocsin.logging.started.v1", data)
+        if predecessor is not None:
+            first_event = OwnEvent("org.tocsin.ledger.succeeded.v1", data | {"predecessor": dict(predecessor)})
 
         def prepare(_connection: sqlite3.Connection, first: int) -> Sequence[Draft]:
-            if first:
-                return []
-            return [
-                self._own_draft(OwnEvent("org.tocsin.logging.started.v1", {"origin": self.origin, "vkey": self.vkey}))
-            ]
+            return [] if first else [self._own_draft(first_event)]
 
         self._sequencer.submit(prepare)
+
+    def reload(self) -> None:
+        """Read the configuration again and take the key that the log says signs next."""
+        with self.database.read() as connection:
+            self._take_signer(read_config(self.directory), connection)
+
+    def _signing(self, connection: sqlite3.Connection, head: Head) -> Signer:
+        """The key to sign with; called inside the write transaction wherever another program may have written."""
+        restored = self.config.restored
+        if restored is not None:
+            raise UnconfirmedCopyError(
+                f"Nothing is signed: {self.directory} was restored from a backup of {restored.size} entries, and it "
+                "was not confirmed that no longer log was ever shown to anybody. Confirm it with `tocsin restore "
+                f"--confirm --data {self.directory}` (docs/operations.md)."
+            )
+        if head.size and _next_key(connection) not in (None, self.signer.verifier.key_id):
+            self._take_signer(read_config(self.directory), connection)
+        return self.signer
+
+    def _follow_rotation(self) -> None:
+        """Finish a rotation that was cut short after the log had recorded it."""
+        if self.config.next_key is not None:
+            with self.database.read() as connection:
+                self._take_signer(self.config, connection)
+                first = read_history(connection, self.signer.verifier).periods[-1].first
+            if self.vkey == self.config.next_key.vkey:
+                with suppress(ConfigError):  # a reader without the right to write does without
+                    finish_rotation(self.directory, first)
+                self.config = read_config(self.directory)
+
+    def _take_signer(self, config: Config, connection: sqlite3.Connection) -> None:
+        places = [config.signing_key] + ([] if config.next_key is None else [config.next_key.signing_key])
+        wanted = _next_key(connection) or self.signer.verifier.key_id
+        for place in places:
+            with suppress(ConfigError):
+                signer = load_signer(place, self.directory, self.origin)
+                if signer.verifier.key_id == wanted:
+                    self.config, self.signer, self.vkey = config, signer, signer.vkey
+                    return
+        raise KeyMismatchError(
+            f"The log's signing key was changed to one with id {wanted.hex()}, which {self.directory} does not have. "
+            "Put that key and the newest tocsin.toml in place."
+        )
 
     def _check_schema(self) -> None:
         with self.database.read() as connection:
@@ -467,24 +363,9 @@ class Ledger:
             )
 
 
-def _place(connection: sqlite3.Connection, event: CloudEvent, digest: bytes, number: int, index: int) -> int | None:
-    """Reserve (source, id) for leaf `index`; returns the index it already has, if it has one."""
-    connection.execute("INSERT INTO source (uri) VALUES (?) ON CONFLICT DO NOTHING", (event.source,))
-    row = connection.execute(
-        "SELECT position, digest FROM seen WHERE id = ? AND source = (SELECT number FROM source WHERE uri = ?)",
-        (event.id, event.source),
-    ).fetchone()
-    if row is None:
-        connection.execute(
-            "INSERT INTO seen SELECT number, ?, ?, ? FROM source WHERE uri = ?",
-            (event.id, index + 1, digest, event.source),
-        )
+def _next_key(connection: sqlite3.Connection) -> bytes | None:
+    """Id of the key that signs next; None where the log is empty or its newest checkpoint is damaged."""
+    try:
+        return next_signer(log.read_checkpoint(connection))[1]
+    except (NoteError, NotFoundError, StoreDamagedError):
         return None
-    if row["digest"] != digest:
-        raise EventConflictError(
-            f"Event {number}: its (source, id) was used before for an event with other content. "
-            "Give a new event a new id.",
-            field="/id",
-            index=number,
-        )
-    return int(row["position"]) - 1

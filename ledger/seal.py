@@ -7,23 +7,23 @@ input gives the same log in a test, in the sequencer and in an auditor's recompu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from ledger.entries import MAX_ENTRY, SALT_SIZE, Entry, commit
+from ledger.encoding import canonical_each
+from ledger.entries import COMMITMENT_PREFIX, MAX_ENTRY, SALT_SIZE
 from ledger.errors import InputError
-from ledger.merkle import CompactRange, leaf_hash
+from ledger.merkle import CompactRange
 from ledger.tiles import TILE_HEIGHT, TILE_WIDTH
 
 _SIZE_BYTES: Final = 8
 GENESIS_CHAIN: Final = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An event that is ready to become an entry.
 
     Attributes:
@@ -43,8 +43,7 @@ class Draft:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One sealed event as the store keeps it; `position` is the leaf index plus one."""
 
     position: int
@@ -100,6 +99,7 @@ class Sealed:
         tiles: level-0 tiles that this batch filled, as (number, 8,192 bytes of hashes).
         nodes: new hashes of the tile levels above, as (level, number of the first, hashes).
         tail: leaf hashes after the last full level-0 tile.
+        leaves: leaf hashes of the new events, 32 bytes each.
     """
 
     rows: tuple[Row, ...]
@@ -107,11 +107,12 @@ class Sealed:
     tiles: tuple[tuple[int, bytes], ...]
     nodes: tuple[tuple[int, int, tuple[bytes, ...]], ...]
     tail: tuple[bytes, ...]
+    leaves: tuple[bytes, ...]
 
 
 def chain_hash(previous: bytes, leaf: bytes) -> bytes:
     """Next value of the chain: SHA-256(previous || leaf hash)."""
-    return hashlib.sha256(previous + leaf).digest()
+    return sha256(previous + leaf).digest()
 
 
 def seal(
@@ -137,40 +138,12 @@ def seal(
         InputError: an entry would be larger than 65,535 bytes.
     """
     recorded = max(recorded, head.recorded)
-    chain = head.chain
-    rows: list[Row] = []
-    leaves: list[bytes] = []
-    for number, (draft, version) in enumerate(zip(drafts, versions, strict=True)):
-        salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
-        entry = Entry(
-            commitment=commit(salt, draft.payload),
-            id=draft.id,
-            recorded=recorded,
-            source=draft.source,
-            stream=str(draft.stream),
-            time=draft.time or recorded,
-            type=draft.type,
-            version=version,
-        ).encode()
-        if len(entry) > MAX_ENTRY:
-            raise InputError(f"The entry would be {len(entry)} bytes; the limit is {MAX_ENTRY}.")
-        leaf = leaf_hash(entry)
-        chain = chain_hash(chain, leaf)
-        leaves.append(leaf)
-        rows.append(
-            Row(
-                head.size + number + 1,
-                draft.stream.bytes,
-                version,
-                draft.type,
-                entry,
-                chain,
-                salt,
-                draft.payload,
-            ),
-        )
+    entries = _encode(drafts, versions, recorded, salts)
+    # 0x00 before a leaf, RFC 9162 section 2.1.1: `leaf_hash`, without a call for each.
+    leaves = [sha256(b"\0" + entry).digest() for entry in entries]
     tree = head.range()
     grown = tree.extend(leaves)
+    chain, rows = _rows(head, drafts, versions=versions, entries=entries, leaves=leaves, salts=salts)
     open_leaves = [*tail, *leaves]
     return Sealed(
         rows=tuple(rows),
@@ -182,7 +155,58 @@ def seal(
             if level and level % TILE_HEIGHT == 0
         ),
         tail=tuple(open_leaves[len(open_leaves) - tree.size % TILE_WIDTH :]),
+        leaves=tuple(leaves),
     )
+
+
+def _encode(drafts: Sequence[Draft], versions: Sequence[int], recorded: str, salts: bytes) -> list[bytes]:
+    """The entries, byte for byte what `ledger.entries.Entry.encode` gives, in one call of the encoder."""
+    values: list[dict[str, Any]] = []
+    streams: dict[int, str] = {}
+    for number, (draft, version) in enumerate(zip(drafts, versions, strict=True)):
+        stream = streams.get(id(draft.stream)) or streams.setdefault(id(draft.stream), str(draft.stream))
+        salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
+        values.append(
+            {
+                "commitment": sha256(COMMITMENT_PREFIX + salt + draft.payload).hexdigest(),
+                "id": draft.id,
+                "recorded": recorded,
+                "source": draft.source,
+                "stream": stream,
+                "time": draft.time or recorded,
+                "type": draft.type,
+                "version": version,
+            }
+        )
+    entries = canonical_each(values)
+    longest = max(map(len, entries), default=0)
+    if longest > MAX_ENTRY:
+        raise InputError(f"The entry would be {longest} bytes; the limit is {MAX_ENTRY}.")
+    return entries
+
+
+def _rows(
+    head: Head,
+    drafts: Sequence[Draft],
+    *,
+    versions: Sequence[int],
+    entries: Sequence[bytes],
+    leaves: Sequence[bytes],
+    salts: bytes,
+) -> tuple[bytes, list[Row]]:
+    """The rows to store, and where the chain then ends."""
+    chain = head.chain
+    rows: list[Row] = []
+    streams: dict[int, bytes] = {}
+    position = head.size
+    for draft, version, entry, leaf in zip(drafts, versions, entries, leaves, strict=True):
+        start = (position - head.size) * SALT_SIZE
+        position += 1
+        chain = sha256(chain + leaf).digest()
+        stream = streams.get(id(draft.stream)) or streams.setdefault(id(draft.stream), draft.stream.bytes)
+        salt = salts[start : start + SALT_SIZE]
+        rows.append(Row(position, stream, version, draft.type, entry, chain, salt, draft.payload))
+    return chain, rows
 
 
 def _full_tiles(size: int, hashes: Sequence[bytes]) -> tuple[tuple[int, bytes], ...]:

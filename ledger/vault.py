@@ -15,24 +15,35 @@ import hashlib
 import hmac
 import re
 import sqlite3
+from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.encoding import canonical, parse
-from ledger.errors import ErasedError, KeyMismatchError, NotFoundError, StoreDamagedError
+from ledger.errors import (
+    ErasedError,
+    ErasedIdentityError,
+    KeyMismatchError,
+    NotFoundError,
+    StoreDamagedError,
+)
+from ledger.forgetting.events import erased_in
+from ledger.keyedhash import keyed_hash
+from ledger.keys import key_id, load_kek
 from ledger.store.database import Database
+from ledger.wrapping import OWN_KEYS, Sealer, State, Wrapping, key_context
 
 Kind = Literal["subject", "actor", "network"]
 
 KEY_SIZE: Final = 32
-_NONCE: Final = 12
-_TAG: Final = 16
 _PREFIX: Final[dict[Kind, str]] = {"subject": "s", "actor": "a", "network": "n"}
 _CACHE: Final = 20_000
+_CIPHERS: Final = 8_192
 REF: Final = re.compile(r"[san]_[a-z2-7]{26}", re.ASCII)
 """The form of a ref: kind letter, underscore, 128 random bits in lower-case base32."""
 
@@ -45,6 +56,8 @@ class Vault:
         kek: 32-byte key-encryption key.
         origin: bound into every ciphertext as associated data.
         entropy: gives n random bytes.
+        keys: gives the key-encryption key behind a URI, for when it is changed while this is open; by
+            default as the configuration beside the database would.
     """
 
     def __init__(
@@ -53,36 +66,43 @@ class Vault:
         kek: bytes,
         origin: str,
         entropy: Callable[[int], bytes],
+        keys: Callable[[str], bytes] | None = None,
     ) -> None:
         self._database = database
-        self._kek = AESGCM(kek)
-        self._origin = origin.encode()
         self._entropy = entropy
-        self._lookup_key = b""
+        self._sealer = Sealer(origin, entropy)
+        self._wrapping = Wrapping(kek, self._sealer, keys or (lambda uri: load_kek(uri, database.path.parent)))
+        self._fingerprint = keyed_hash(b"")  # under the real key once unlocked
         self._shared_key = b""
         # Only what is committed may be cached, see `forget`.
-        self._refs: OrderedDict[bytes, str] = OrderedDict()
+        self._state: State | None = None  # what the caches were begun under
+        self._refs: OrderedDict[tuple[Kind, str], str] = OrderedDict()
+        self._ciphers: OrderedDict[tuple[str, ...], AESGCM] = OrderedDict()
         self._keys: OrderedDict[str, bytes] = OrderedDict()
 
     def initialise(self, connection: sqlite3.Connection) -> None:
         """Make the vault's own keys if this is a new ledger; safe to repeat."""
-        for name in ("vault.lookup", "vault.shared"):
-            sealed = self._seal(self._kek, self._entropy(KEY_SIZE), name.encode())
+        for name in OWN_KEYS:
+            sealed = self._wrapping.wrap(self._entropy(KEY_SIZE), name.encode())
             connection.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (name, sealed))
 
     def unlock(self, key_uri: str) -> None:
         """Open the vault's own keys.
 
+        A change of the key may have been cut short after its transaction and before the configuration
+        named the new key; then the key that the vault itself names is taken.
+
         Raises:
             KeyMismatchError: the key-encryption key is not the one this vault was made with.
         """
-        with self._database.read() as connection:
-            rows = dict(
-                connection.execute("SELECT name, value FROM meta WHERE name LIKE 'vault.%'").fetchall(),
-            )
         try:
-            self._lookup_key = self._open(self._kek, rows["vault.lookup"], b"vault.lookup")
-            self._shared_key = self._open(self._kek, rows["vault.shared"], b"vault.shared")
+            with self._database.read() as connection:
+                rows = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+                self._wrapping.follow(State.read(connection))
+                lookup_key, self._shared_key = (
+                    self._wrapping.unwrap(connection, rows[name], name.encode()) for name in OWN_KEYS
+                )
+                self._fingerprint = keyed_hash(lookup_key)
         except (KeyError, InvalidTag):
             raise KeyMismatchError(
                 f"The vault key behind {key_uri} does not open this ledger's vault. "
@@ -105,17 +125,21 @@ class Vault:
             profile: what to keep about it, sealed, with `id` set to the identity; None keeps what is
                 there (at first the `id` alone).
         """
+        ref = self._refs.get((kind, identity))
+        if ref is not None and profile is None:
+            return ref
         if profile is not None:
             profile = {**profile, "id": identity}
         lookup = self.lookup(kind, identity)
-        ref = self._refs.get(lookup)
         if ref is None:
             row = connection.execute("SELECT ref FROM vault WHERE lookup = ?", (lookup,)).fetchone()
             if row is not None:
                 ref = str(row["ref"])
-                _remember(self._refs, lookup, ref)
+                _remember(self._refs, (kind, identity), ref)
         if ref is None:
-            return self._create(connection, kind, lookup, profile or {"id": identity})
+            ref = self._create(connection, kind, lookup, profile or {"id": identity})
+            _remember(self._refs, (kind, identity), ref)
+            return ref
         if profile is not None:
             sealed = self._seal_profile(self._data_key(connection, ref), ref, profile)
             connection.execute("UPDATE vault SET profile = ? WHERE ref = ?", (sealed, ref))
@@ -130,11 +154,10 @@ class Vault:
                 ref,
                 kind,
                 lookup,
-                self._seal(self._kek, key, b"key/" + ref.encode()),
+                self._wrapping.wrap(key, key_context(ref)),
                 self._seal_profile(key, ref, profile),
             ),
         )
-        _remember(self._refs, lookup, ref)
         _remember(self._keys, ref, key)
         return ref
 
@@ -151,7 +174,8 @@ class Vault:
         """What the vault knows about a ref.
 
         Raises:
-            NotFoundError: not a ref of this vault, or erased from it.
+            ErasedIdentityError: erased from it.
+            NotFoundError: not a ref of this vault.
         """
         return self.profiles([ref])[ref]
 
@@ -159,7 +183,8 @@ class Vault:
         """Profiles of several refs, in the order given.
 
         Raises:
-            NotFoundError: one of them is not a ref of this vault, or was erased from it.
+            ErasedIdentityError: one of them was erased from it.
+            NotFoundError: one of them is not a ref of this vault.
         """
         found: dict[str, dict[str, Any]] = {}
         with self._database.read() as connection:
@@ -169,10 +194,8 @@ class Vault:
                     (ref,),
                 ).fetchone()
                 if row is None:
-                    raise NotFoundError(
-                        f"The vault has no identity for {ref}: it was erased, or it belongs to another ledger.",
-                    )
-                found[ref] = self._open_row(ref, row["data_key"], row["profile"])
+                    raise _unknown(connection, ref)
+                found[ref] = self._open_row(connection, ref, row["data_key"], row["profile"])
         return found
 
     def check_all(self, connection: sqlite3.Connection) -> int:
@@ -185,7 +208,7 @@ class Vault:
         for row in connection.execute("SELECT ref, kind, lookup, data_key, profile FROM vault"):
             if not isinstance(row["ref"], str):
                 raise StoreDamagedError("A vault row has lost its ref.")
-            profile = self._open_row(row["ref"], row["data_key"], row["profile"])
+            profile = self._open_row(connection, row["ref"], row["data_key"], row["profile"])
             if self.lookup(row["kind"], str(profile.get("id"))) != row["lookup"]:
                 raise StoreDamagedError(f"The vault row {row['ref']} does not stand where its keyed hash says.")
             count += 1
@@ -202,8 +225,24 @@ class Vault:
             plain: what to seal.
             context: bound as associated data, so that the text opens only where it was put.
         """
-        cipher = AESGCM(self._details_key(connection, subjects))
-        return base64.b64encode(self._seal(cipher, plain, b"details/" + context)).decode()
+        return self.seal_each(connection, [(subjects, plain, context)])[0]
+
+    def seal_each(
+        self, connection: sqlite3.Connection, items: Sequence[tuple[Sequence[str], bytes, bytes]]
+    ) -> list[str]:
+        """`seal_details` of several (subjects, plain, context); their nonces are drawn at once."""
+        texts = self._sealer.seal_each(
+            (self._cipher(connection, tuple(subjects)), plain, b"details/" + context)
+            for subjects, plain, context in items
+        )
+        return [b2a_base64(text, newline=False).decode() for text in texts]
+
+    def _cipher(self, connection: sqlite3.Connection, subjects: tuple[str, ...]) -> AESGCM:
+        cipher = self._ciphers.get(subjects)
+        if cipher is None:
+            cipher = AESGCM(self._details_key(subjects, lambda ref: self._data_key(connection, ref)))
+            _remember(self._ciphers, subjects, cipher, _CIPHERS)
+        return cipher
 
     def open_details(
         self, connection: sqlite3.Connection, subjects: Sequence[str], sealed: str, context: bytes
@@ -215,11 +254,12 @@ class Vault:
             StoreDamagedError: the text does not open; it was altered or moved.
         """
         try:
-            cipher = AESGCM(self._details_key(connection, subjects))
+            # Never from the cache: another process may have erased one of them since.
+            cipher = AESGCM(self._details_key(subjects, lambda ref: self._read_key(connection, ref)))
         except NotFoundError:
             raise ErasedError("These details were erased together with one of the people they are about.") from None
         try:
-            return self._open(cipher, base64.b64decode(sealed), b"details/" + context)
+            return self._sealer.open(cipher, base64.b64decode(sealed), b"details/" + context)
         except (InvalidTag, ValueError):
             raise StoreDamagedError("Sealed details do not open: they were altered or moved.") from None
 
@@ -229,55 +269,105 @@ class Vault:
 
     def fingerprint(self, data: bytes) -> bytes:
         """Keyed hash (HMAC-SHA-256) of anything that must be recognised again but not read back."""
-        return hmac.digest(self._lookup_key, data, "sha256")
+        return self._fingerprint(data)
 
     def forget(self) -> None:
         """Drop the caches; called whenever a transaction that may have filled them was undone."""
         self._refs.clear()
         self._keys.clear()
+        self._ciphers.clear()
+        self._state = None
 
-    def _details_key(self, connection: sqlite3.Connection, subjects: Sequence[str]) -> bytes:
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Called at the start of every write transaction: drop what another process has made untrue."""
+        state = State.read(connection)
+        if state != self._state:
+            self.forget()
+            self._wrapping.follow(state)
+            self._state = state
+
+    def erase(self, connection: sqlite3.Connection, ref: str) -> str:
+        """Destroy who a ref is and the key of what was sealed about them; returns the key's id.
+
+        Call inside a write transaction that also records it.
+
+        Raises:
+            NotFoundError: the vault has no such ref (any more).
+        """
+        try:
+            destroyed = key_id(self._read_key(connection, ref))
+        except StoreDamagedError:
+            destroyed = "unreadable"
+        connection.execute("DELETE FROM vault WHERE ref = ?", (ref,))
+        state = State.read(connection)
+        replace(state, erasures=state.erasures + 1).write(connection)
+        self.forget()
+        return destroyed
+
+    def rewrap(self, connection: sqlite3.Connection, kek: bytes, uri: str) -> int:
+        """Wrap all data keys and the vault's own keys anew; returns how many there were.
+
+        Call inside a write transaction that also records it.
+
+        Args:
+            connection: the transaction.
+            kek: the new key-encryption key, 32 bytes.
+            uri: where it is found.
+
+        Raises:
+            StoreDamagedError: a key does not open under the present key; nothing may be kept then.
+        """
+        count = self._wrapping.change(connection, kek, uri)
+        self.forget()
+        return count
+
+    @property
+    def key(self) -> str:
+        """Id of the key-encryption key in use: a truncated hash, see `ledger.keys.key_id`."""
+        return self._wrapping.id
+
+    def _read_key(self, connection: sqlite3.Connection, ref: str) -> bytes:
+        row = connection.execute("SELECT data_key FROM vault WHERE ref = ?", (ref,)).fetchone()
+        if row is None:
+            raise _unknown(connection, ref)
+        try:
+            return self._wrapping.unwrap(connection, row["data_key"], key_context(ref))
+        except InvalidTag:
+            raise StoreDamagedError(f"The data key of {ref} does not open: it was altered.") from None
+
+    def _details_key(self, subjects: Sequence[str], key_of: Callable[[str], bytes]) -> bytes:
         if not subjects:
             return self._shared_key
-        keys = b"".join(self._data_key(connection, ref) for ref in sorted(set(subjects)))
+        keys = b"".join(key_of(ref) for ref in sorted(set(subjects)))
         return hmac.digest(hashlib.sha256(keys).digest(), b"tocsin/details/v1", "sha256")
 
     def _data_key(self, connection: sqlite3.Connection, ref: str) -> bytes:
         key = self._keys.get(ref)
         if key is None:
-            row = connection.execute("SELECT data_key FROM vault WHERE ref = ?", (ref,)).fetchone()
-            if row is None:
-                raise NotFoundError(f"The vault has no key for {ref}: it was erased.")
-            try:
-                key = self._open(self._kek, row["data_key"], b"key/" + ref.encode())
-            except InvalidTag:
-                raise StoreDamagedError(f"The data key of {ref} does not open: it was altered.") from None
+            key = self._read_key(connection, ref)
             _remember(self._keys, ref, key)
         return key
 
-    def _open_row(self, ref: str, data_key: bytes, profile: bytes) -> dict[str, Any]:
+    def _open_row(self, connection: sqlite3.Connection, ref: str, data_key: bytes, profile: bytes) -> dict[str, Any]:
         try:
-            key = self._open(self._kek, data_key, b"key/" + ref.encode())
-            value = parse(self._open(AESGCM(key), profile, b"profile/" + ref.encode()))
+            key = self._wrapping.unwrap(connection, data_key, key_context(ref))
+            value = parse(self._sealer.open(AESGCM(key), profile, b"profile/" + ref.encode()))
         except InvalidTag:
             raise StoreDamagedError(f"The vault row {ref} does not open: it was altered.") from None
         return dict(value)
 
     def _seal_profile(self, key: bytes, ref: str, profile: dict[str, Any]) -> bytes:
-        return self._seal(AESGCM(key), canonical(profile), b"profile/" + ref.encode())
-
-    def _seal(self, cipher: AESGCM, plain: bytes, context: bytes) -> bytes:
-        nonce = self._entropy(_NONCE)
-        return nonce + cipher.encrypt(nonce, plain, self._origin + b"\0" + context)
-
-    def _open(self, cipher: AESGCM, sealed: object, context: bytes) -> bytes:
-        # A damaged file can give any type here.
-        if not isinstance(sealed, bytes) or len(sealed) < _NONCE + _TAG:
-            raise InvalidTag
-        return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._origin + b"\0" + context)
+        return self._sealer.seal(AESGCM(key), canonical(profile), b"profile/" + ref.encode())
 
 
-def _remember(cache: OrderedDict[Any, Any], key: object, value: object) -> None:
+def _unknown(connection: sqlite3.Connection, ref: str) -> NotFoundError:
+    index = erased_in(connection, ref)
+    if index is None:
+        return NotFoundError(f"The vault has no identity for {ref}: it belongs to another ledger.")
+    return ErasedIdentityError(f"Who {ref} is was erased; entry {index} says why.")
+
+
+def _remember(cache: OrderedDict[Any, Any], key: object, value: object, most: int = _CACHE) -> None:
     cache[key] = value
-    if len(cache) > _CACHE:
+    if len(cache) > most:
         cache.popitem(last=False)

@@ -12,7 +12,7 @@ copy: for evidence, take this file from the Tocsin repository and pin the ledger
 This file repeats on purpose what the rest of Tocsin also implements (container, Ed25519, notes,
 Merkle tree): it is a second, independent reading of the same bytes. Sources: RFC 8032 (Ed25519),
 RFC 9162 section 2.1 (Merkle tree), C2SP signed-note, tlog-checkpoint, tlog-cosignature and
-tlog-policy, PKWARE APPNOTE 6.3.10 (zip), RFC 8785 (canonical JSON, without floats).
+tlog-policy, docs/bundle.md (key rotations), PKWARE APPNOTE 6.3.10 (zip), RFC 8785 (canonical JSON, without floats).
 """
 
 from __future__ import annotations
@@ -573,6 +573,100 @@ def check_stream(evidence: Iterable[Evidence], stream: str) -> list[Evidence]:
     return own
 
 
+# --- Key rotations -----------------------------------------------------------------------------------
+
+_ROTATED_EVENT = "org.tocsin.key.rotated.v1"
+_OWN_SOURCE = "urn:tocsin:ledger"
+
+
+class Rotation:
+    """A change of the ledger's key: a statement in an entry, signed by the old and the new key."""
+
+    def __init__(self, index: int, said: dict[str, Any], origin: str) -> None:
+        where = f"entry {index}"
+        since, statement = said.get("compromised_since"), said.get("statement")
+        vkeys = [said.get("old"), said.get("new")]
+        if not all(isinstance(text, str) for text in [*vkeys, statement]):
+            raise Refused("key", where, "The key rotation recorded here is malformed.")
+        self.index, self.since = index, since
+        self.old, self.new = (Key(str(vkey), where) for vkey in vkeys)
+        note = Note(str(statement).encode("utf-8"), where)
+        # Origin and index are signed too, so that a statement holds at its own place in its own log only.
+        text = f"tocsin.org/key-rotation/v1\norigin {origin}\nindex {index}\nold {vkeys[0]}\nnew {vkeys[1]}\n"
+        if (
+            note.text != text
+            or not all(_signs_for(key, origin) and note.signed_by(key) for key in (self.old, self.new))
+            or not (since is None or (type(since) is int and 0 <= since <= index))
+        ):
+            raise Refused("key", where, "The key rotation recorded here is not vouched for by both keys.")
+
+    def __str__(self) -> str:
+        change = f"key {self.old.id.hex()} was replaced by {self.new.id.hex()} at entry {self.index}"
+        return f"{change}, each signed for by the other"
+
+
+def _signs_for(key: Key, origin: str) -> bool:
+    return (key.type, key.name) == (_LOG_KEY, origin)
+
+
+def read_rotations(evidence: Iterable[Evidence], origin: str) -> list[Rotation]:
+    """Every rotation of the log's key among the entries, oldest first, each starting from the key before."""
+    rotations: list[Rotation] = []
+    for item in evidence:
+        if item.type != _ROTATED_EVENT or item.entry["source"] != _OWN_SOURCE:
+            continue
+        where = f"entry {item.index}"
+        said = item.payload.get("data") if isinstance(item.payload, dict) else None
+        if not isinstance(said, dict):
+            raise Refused("key", where, "A key rotation is recorded here, but the bundle does not disclose it.")
+        if said.get("purpose") != "log":
+            continue  # the vault's key, which signs nothing
+        rotation = Rotation(item.index, said, origin)
+        if rotations and rotations[-1].new.vkey != rotation.old.vkey:
+            raise Refused("key", where, "The key rotation recorded here does not start from the key before it.")
+        if rotation.new.public in [rotation.old.public, *(other.old.public for other in rotations)]:
+            raise Refused("key", where, "The key rotation recorded here leads back to a key that was replaced.")
+        rotations.append(rotation)
+    return rotations
+
+
+def check_keys(
+    evidence: Sequence[Evidence], manifest: Manifest, keys: Sequence[Key], checkpoint: Note
+) -> list[Rotation]:
+    """Follow the log's keys from the one that its first entry names to the one that signs.
+
+    Args:
+        evidence: the entries, proven to be in the log.
+        manifest: names the log.
+        keys: those of keys.txt, oldest first; the last one signed the manifest and the checkpoint.
+        checkpoint: the signed tree head.
+    """
+    rotations = read_rotations(evidence, manifest.origin)
+    first = evidence[0]
+    if rotations and (first.index != 0 or not isinstance(first.payload, dict)):
+        raise Refused("key", "entry 0", "The keys cannot be followed: the log's first entry is not disclosed.")
+    if first.index == 0 and isinstance(first.payload, dict):
+        said = first.payload.get("data") or {}
+        if (said.get("origin"), said.get("vkey")) != (manifest.origin, keys[0].vkey):
+            raise Refused(
+                "key",
+                "entry 0",
+                "The first entry of the log names another log, or a key that is not the oldest in keys.txt.",
+            )
+    steps = [(rotation.old.vkey, rotation.new.vkey) for rotation in rotations]
+    listed = [key.vkey for key in keys]
+    if steps != list(zip(listed, listed[1:])):  # noqa: B905, RUF007 - Python 3.8
+        raise Refused(
+            "key",
+            "keys.txt",
+            "The keys listed are not those that the key rotations among the entries lead through; one is missing, "
+            "added or out of order.",
+        )
+    if rotations and manifest.size == rotations[-1].index + 1 and not checkpoint.signed_by(rotations[-1].old):
+        raise Refused("checkpoint", "checkpoint", "The tree head that covers a key rotation needs both signatures.")
+    return rotations
+
+
 # --- The report, said again from the entries ----------------------------------------------------------
 
 REPORT_FORMAT = "tocsin-report/v1"
@@ -704,6 +798,8 @@ def _derive_rest(report: dict[str, Any], verb: str, said: dict[str, Any], stamp:
 
     if verb == "declared":
         report["incident"].update(take("incident", "title", "time_zone", "organisation"))
+        if "status" in said:  # ledgers of the first versions did not write it: theirs were all actual
+            report["incident"]["status"] = said["status"]
         report["incident"].update(declared_at=stamp["time"], declared_by=stamp["by"])
     elif verb == "organisation_stated":
         held, more = report["incident"].get("organisation") or {}, said.get("organisation") or {}
@@ -948,6 +1044,8 @@ def _check_balance(campaign: dict[str, Any], accepted: int) -> None:
 
 def check_conduct(report: dict[str, Any]) -> str:
     """Rules of the house that the derived report itself shows to be kept or broken."""
+    if report["incident"].get("status") == "Exercise" and set(report["receipts"]["modes"]) - {"drill"}:
+        raise Refused("receipts", "receipts.ndjson", "This is an exercise, but messages of it were really sent.")
     approved: dict[tuple[Any, Any], int] = {}
     authors: dict[Any, set[Any]] = {}
     for row in report["notices"]:
@@ -976,6 +1074,7 @@ CHECKS = (
     ("files", "every file is the one the manifest lists, and there is no other"),
     ("checkpoint", "the ledger signed the tree head that the manifest names"),
     ("entries", "every entry is in that tree, and every disclosed payload is the one committed to"),
+    ("keys", "the ledger's keys lead from one to the next, each change signed by both"),
     ("stream", "the incident's events are complete from the first to the last one here"),
     ("affected", "the list of affected people is the one frozen in the ledger"),
     ("receipts", "the dispatch receipts are the ones recorded in the ledger"),
@@ -1030,7 +1129,8 @@ def verify_bytes(data: bytes, vkey: str | None = None, policy: bytes | None = No
 
     Args:
         data: the zip file.
-        vkey: the ledger's key as the reader got it from elsewhere (C2SP vkey form).
+        vkey: the ledger's key as the reader got it from elsewhere (C2SP vkey form); any key that it ever
+            had will do, if rotations lead from there to the one that signs.
         policy: the text of a tlog-policy the reader trusts; at most one of the two is needed.
 
     Returns:
@@ -1059,8 +1159,9 @@ def _verify(run: _Run, data: bytes, vkey: str | None, policy: bytes | None) -> N
         raise Refused("format", MANIFEST, "This zip has no manifest, so it is not a Tocsin bundle.", "unreadable")
     manifest = Manifest(files[MANIFEST])
     run.facts.update(incident=manifest.incident, origin=manifest.origin, size=manifest.size, root=manifest.root.hex())
-    key = _ledger_key(files.get("keys.txt", b""), manifest)
-    run.facts["vkey"] = key.vkey
+    keys = _ledger_keys(files.get("keys.txt", b""), manifest)
+    key = keys[-1]
+    run.facts.update(vkey=key.vkey, keys=[item.vkey for item in keys])
     run.passed("signature", f"by {key.name} (key id {key.id.hex()})")
     _check_files(files, manifest)
     _check_policy(files["policy"], key)
@@ -1070,13 +1171,20 @@ def _verify(run: _Run, data: bytes, vkey: str | None, policy: bytes | None) -> N
     evidence = read_entries(files["entries.ndjson"], manifest.size, manifest.root)
     if not evidence:
         raise Refused("completeness", "entries.ndjson", "The bundle holds no entry.")
-    _check_start(evidence, manifest, key)
     closed = sum(1 for item in evidence if item.withheld is not None)
     run.passed("entries", f"{len(evidence)} entries, {len(evidence) - closed} payloads opened, {closed} withheld")
+    rotations = check_keys(evidence, manifest, keys, checkpoint)
+    run.passed("keys", "; ".join([f"{len(keys)} keys" if rotations else "1 key", *map(str, rotations)]))
+    run.not_checked[:0] = [
+        f"What key {rotation.old.id.hex()} signed for entries {rotation.since} to {rotation.index}: it is declared "
+        f"compromised since {rotation.since} entries; hold these entries against what witnesses or others kept."
+        for rotation in rotations
+        if rotation.since is not None
+    ]
     own = check_stream(evidence, manifest.stream)
     run.passed("stream", f"versions 1 to {len(own)}")
     _check_content(run, files, manifest, evidence)
-    _check_anchor(run, manifest, checkpoint, key, pinned=pinned, rules=rules)
+    _check_anchor(run, checkpoint, keys, rotations, pinned=pinned, rules=rules)
 
 
 def _given_key(vkey: str) -> Key:
@@ -1089,14 +1197,13 @@ def _given_key(vkey: str) -> Key:
     return key
 
 
-def _ledger_key(data: bytes, manifest: Manifest) -> Key:
-    """The key named after the origin in keys.txt, once it has verified the manifest."""
-    lines = decode_text(data, "keys.txt").split("\n")[:-1]
-    for line in lines:
-        key = Key(line, "keys.txt")
-        if key.type == _LOG_KEY and key.name == manifest.origin and manifest.note.signed_by(key):
-            return key
-    raise Refused("signature", MANIFEST, "No key in keys.txt that bears the ledger's name signed the manifest.")
+def _ledger_keys(data: bytes, manifest: Manifest) -> list[Key]:
+    """The keys of keys.txt, oldest first, once the last of them has verified the manifest."""
+    keys = [Key(line, "keys.txt") for line in decode_text(data, "keys.txt").split("\n")[:-1]]
+    if not all(_signs_for(key, manifest.origin) for key in keys) or not manifest.note.signed_by(keys[-1]):
+        why = "The manifest is not signed by the newest key in keys.txt, or a key there is not of this ledger."
+        raise Refused("signature", MANIFEST, why)
+    return keys
 
 
 def _check_files(files: dict[str, bytes], manifest: Manifest) -> None:
@@ -1152,6 +1259,7 @@ def _check_content(run: _Run, files: dict[str, bytes], manifest: Manifest, evide
     )
     if derived["incident"].get("incident") != manifest.incident:
         raise Refused("report", MANIFEST, "The incident's events are those of another incident.")
+    run.facts["status"] = derived["incident"].get("status", "Actual")
     check_texts(own, receipts)
     run.passed("approvals", check_conduct(derived))
     compare_report(derived, decode_json(files["report.json"], "report.json"))
@@ -1160,18 +1268,16 @@ def _check_content(run: _Run, files: dict[str, bytes], manifest: Manifest, evide
     run.passed("report", f"{len(derived['timeline'])} events, {len(derived['duties'])} decisions")
 
 
-def _check_start(evidence: Sequence[Evidence], manifest: Manifest, key: Key) -> None:
-    """The log's first entry, where it is disclosed, names the log and the key that signs it."""
-    first = evidence[0]
-    if first.index == 0 and isinstance(first.payload, dict):
-        said = first.payload.get("data") or {}
-        if (said.get("origin"), said.get("vkey")) != (manifest.origin, key.vkey):
-            raise Refused("key", "entry 0", "The first entry of the log names another log or another key.")
-
-
 def _check_anchor(
-    run: _Run, manifest: Manifest, checkpoint: Note, key: Key, *, pinned: Key | None, rules: Policy | None
+    run: _Run,
+    checkpoint: Note,
+    keys: Sequence[Key],
+    rotations: Sequence[Rotation],
+    *,
+    pinned: Key | None,
+    rules: Policy | None,
 ) -> None:
+    """Demand that a key the reader trusts is the one that signs, or was replaced step by step by it."""
     if pinned is None and rules is None:
         run.checks.append({"check": "anchor", "state": "skipped", "detail": "no key or policy was given"})
         run.not_checked.insert(
@@ -1180,11 +1286,12 @@ def _check_anchor(
             "that one with --vkey. Anybody can make an intact bundle with a key of their own.",
         )
         return
-    if pinned is not None and (pinned.name, pinned.public) != (key.name, key.public):
-        raise Refused("key", MANIFEST, "The bundle is intact but signed by another key.", "not_anchored")
+    start = len(rotations)
+    if pinned is not None:
+        why = "The bundle is intact but signed by another key, and no key rotation leads from yours to it."
+        start = _start_at(keys, [pinned], why)
     if rules is not None:
-        if all((log.name, log.public) != (key.name, key.public) for log in rules.logs):
-            raise Refused("key", MANIFEST, "The bundle is intact but its ledger is not in the policy.", "not_anchored")
+        start = min(start, _start_at(keys, rules.logs, "The bundle is intact but its ledger is not in the policy."))
         if not rules.satisfied(rules.quorum or "", checkpoint):
             raise Refused(
                 "quorum",
@@ -1192,7 +1299,26 @@ def _check_anchor(
                 "The bundle is intact but the witnesses that the policy demands did not cosign its tree.",
                 "not_anchored",
             )
-    run.passed("anchor", f"{manifest.origin} is vouched for by what you gave")
+    followed = rotations[start:]
+    detail = f"{keys[-1].name} is vouched for by what you gave"
+    if followed:
+        detail += f", which names an older key of it: {'; '.join(map(str, followed))}"
+    if any(rotation.since is not None for rotation in followed):
+        run.not_checked.insert(
+            0,
+            "Whether the thief of a key made this bundle: the key you gave, or one after it, is declared "
+            "compromised, and whoever has it can lead on to any other. Get the newest key from the organisation.",
+        )
+    run.passed("anchor", detail)
+
+
+def _start_at(keys: Sequence[Key], trusted: Sequence[Key], why: str) -> int:
+    """Place of the newest key that is trusted; the chain of rotations counts from there."""
+    known = [(key.name, key.public) for key in trusted]
+    places = [place for place, key in enumerate(keys) if (key.name, key.public) in known]
+    if not places:
+        raise Refused("key", MANIFEST, why, "not_anchored")
+    return places[-1]
 
 
 def verify_file(path: str, vkey: str | None = None, policy: str | None = None) -> dict[str, Any]:
@@ -1230,6 +1356,8 @@ def render(result: dict[str, Any]) -> str:
     if "incident" in bundle:
         lines += [f"Bundle of incident {safe(bundle['incident'])}", f"Ledger {safe(bundle['origin'])}"]
         lines += [f"Tree   {bundle['size']} entries, root {bundle['root']}"]
+    if bundle.get("status", "Actual") != "Actual":
+        lines += [f"Status {safe(bundle['status'])}: this is a drill, nothing in it happened"]
     if "vkey" in bundle:
         lines += [f"Key    {safe(bundle['vkey'])}"]
     if "sha256" in bundle:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from ledger import access
+from ledger.forgetting import coverage
 from ledger.store import schema
+from ledger.wrapping import STATE
 
 Finding = tuple[str, int | None, str]
 """Kind of damage, leaf index if one is concerned, message."""
@@ -28,10 +30,12 @@ def check_tables(connection: sqlite3.Connection, size: int, producers: int) -> I
         size: entries in the log.
         producers: how many of them are producers' events.
     """
+    known = coverage.read_coverage(connection)
     yield from _check_schema(connection)
     yield from _check_meta(connection)
     yield from _check_seen(connection, producers)
-    yield from _check_access(connection, size)
+    yield from _check_access(connection, size, known.refs)
+    yield from coverage.check_list(connection, known)
 
 
 def read_indexed(connection: sqlite3.Connection) -> int:
@@ -44,7 +48,7 @@ def read_indexed(connection: sqlite3.Connection) -> int:
 
 def other_tables(connection: sqlite3.Connection) -> list[str]:
     """Tables of other packages, which `verify` does not know."""
-    ours = {name for kind, name in _expected() if kind == "table"}
+    ours = {name for kind, name in _expected() if kind == "table"} | {coverage.TABLE_NAME}
     rows = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     )
@@ -71,6 +75,9 @@ def _catalogue(connection: sqlite3.Connection) -> dict[tuple[str, str], str | No
 def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
     found = _catalogue(connection)
     wrong = [name for (kind, name), sql in _expected().items() if found.get((kind, name), "") != sql]
+    # Made when something is forgotten for the first time.
+    forgotten = found.get(("table", coverage.TABLE_NAME))
+    wrong += [coverage.TABLE_NAME] if forgotten not in (None, " ".join(coverage.TABLE_SQL.split())) else []
     # Tocsin makes no triggers and no views: they are how a table could be made to change what is written.
     wrong += [name for kind, name in found if kind not in ("table", "index")]
     if wrong:
@@ -79,7 +86,7 @@ def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _check_meta(connection: sqlite3.Connection) -> Iterator[Finding]:
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-    if meta.keys() != _META or meta["schema"] != schema.VERSION:
+    if meta.keys() - {STATE} != _META or meta["schema"] != schema.VERSION:
         yield ("schema_altered", None, "The table `meta` does not hold what a ledger of this version has there.")
 
 
@@ -96,7 +103,7 @@ def _check_seen(connection: sqlite3.Connection, producers: int) -> Iterator[Find
         )
 
 
-def _check_access(connection: sqlite3.Connection, size: int) -> Iterator[Finding]:
+def _check_access(connection: sqlite3.Connection, size: int, erased: frozenset[str]) -> Iterator[Finding]:
     indexed = read_indexed(connection)
     if not 0 <= indexed <= size:
         yield ("read_model_altered", None, "The access index claims to know entries that the log does not have.")
@@ -108,12 +115,9 @@ def _check_access(connection: sqlite3.Connection, size: int) -> Iterator[Finding
     for column in _REF_COLUMNS:
         missing = connection.execute(
             f"SELECT ref FROM (SELECT DISTINCT {column} AS ref FROM access_row WHERE {column} IS NOT NULL)"  # noqa: S608 - a name of this module
-            " WHERE ref NOT IN (SELECT ref FROM vault) LIMIT 1"
-        ).fetchone()
-        if missing is not None:
-            yield (
-                "identity_missing",
-                None,
-                f"The vault has no identity for {missing['ref']}, and no recorded erasure covers it.",
-            )
+            " WHERE ref NOT IN (SELECT ref FROM vault)"
+        )
+        ref = next((row["ref"] for row in missing if row["ref"] not in erased), None)
+        if ref is not None:
+            yield ("identity_missing", None, f"The vault has no identity for {ref}, and no recorded erasure covers it.")
             return

@@ -8,6 +8,7 @@ is quarantined in plain sight, never dropped.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 OWN_PREFIX: Final = "org.tocsin"
@@ -74,12 +75,14 @@ FIELDS: Final = frozenset(
 """Fields that `data` of a known type may have; `details` is for what a type adds of its own."""
 
 
+@lru_cache(maxsize=4096)
 def family_verb(event_type: str) -> str | None:
     """`family.verb` of an event type, or None when it is not written the way types are."""
     match = _TYPE.fullmatch(event_type)
     return None if match is None else f"{match['family']}.{match['verb']}"
 
 
+@lru_cache(maxsize=4096)
 def verdict(event_type: str) -> Verdict:
     """Whether the vocabulary knows the type."""
     return "known" if family_verb(event_type) in _REQUIRED else "unknown"

@@ -396,7 +396,8 @@ class Dispatcher:
     def _instance(self) -> str:
         """Names this very database file: a copy, or a file put back from a backup, has another name."""
         path = self._ledger.database.path.resolve()
-        text = canonical([str(path), path.stat().st_ino])
+        # The file system may give a restored file the number of the one it replaces, so the restoration counts too.
+        text = canonical([str(path), path.stat().st_ino, self._ledger.config.instance])
         return hashlib.sha256(text).hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from api.cli.casefile import mark
 from api.cli.common import AsJson, DataDirectory, err, out, print_json
 from incidents.regulator.bundle import write_bundle
 from incidents.service import IncidentService
@@ -15,7 +16,7 @@ from ledger import Ledger
 from ledger.checkpoint import Checkpoint
 from ledger.notes import split_note
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.command()
@@ -42,6 +43,7 @@ def bundle(
             size = Checkpoint.parse(split_note(written.checkpoint)[0]).size
             index = service.release_report(incident, output.name, written.digest, log_size=size, by=by)
         vkey = ledger.vkey
+    mark(written.status, json=json)
     if json:
         print_json({**written.as_json(), "released_index": index, "vkey": vkey})
         return

@@ -9,7 +9,7 @@ import typer
 
 from api.cli.common import AsJson, DataDirectory, out, print_json
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from api.cli.casefile import Name, Who, mark
 from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar
-from api.cli.people import Who
 from incidents.service import IncidentService
 from ledger import Ledger
 from notifiers.balance import TELLING_STATES, Balance
@@ -19,7 +19,7 @@ from notifiers.receipts import verify
 from notifiers.service import Dispatcher
 from notifiers.views import Status
 
-app = typer.Typer(no_args_is_help=True, help="Send approved notices and watch the balance.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Send approved notices and watch the balance.")
 
 Campaign = Annotated[str, typer.Argument(help="Name of the campaign.")]
 Reason = Annotated[str, typer.Option(help="Short code for the record, such as legal_hold.")]
@@ -44,7 +44,13 @@ def show_balance(book: Balance) -> None:
         out.print(f"possibly told twice: {book.possibly_repeated}; their receipts say so")
 
 
+def _mark(dispatcher: Dispatcher, campaign: str, *, json: bool = False) -> None:
+    """Say that a campaign is a drill."""
+    mark("Exercise" if dispatcher.status(campaign).mode == "drill" else "Actual", json=json)
+
+
 def _show(status: Status) -> None:
+    mark("Exercise" if status.mode == "drill" else "Actual")
     why = f" ({status.reason})" if status.reason else ""
     out.print(f"{status.campaign}: {status.state}{why}, {status.mode}, incident {status.incident}")
     show_balance(status.balance)
@@ -52,23 +58,29 @@ def _show(status: Status) -> None:
 
 @app.command("open")
 def open_(
-    incident: Annotated[str, typer.Argument(help="Incident, such as INC-2026-0001.")],
+    incident: Name,
     *,
     data: DataDirectory,
     who: Who,
     everybody: Annotated[bool, typer.Option("--everybody", help="Also those to whom no duty is owed.")] = False,
-    drill: Annotated[bool, typer.Option("--drill", help="An exercise: nothing can reach anybody.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Turn the approved notices into campaigns, one per form of notice; nothing is sent yet."""
+    """Turn the approved notices into campaigns, one per form of notice; nothing is sent yet.
+
+    The campaigns of an exercise reach nobody: they are given no transport.
+    """
     with Ledger.open(data) as ledger:
         service = IncidentService(ledger, dispatcher=Dispatcher(ledger, read_config(data).adapters))
-        names = service.open_campaign(incident, by=who, everybody=everybody, mode="drill" if drill else "live")
+        mark(service.status(incident), json=json)
+        names = service.open_campaign(incident, by=who, everybody=everybody)
     if json:
         print_json(list(names))
         return
     for name in names:
-        out.print(f"{name} is open; look: `tocsin dispatch preflight {name}`, send: `tocsin dispatch run {name}`")
+        out.print(
+            f"{name} is open; look: `tocsin dispatch preflight {name}`, send: `tocsin dispatch run {name}`",
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -95,7 +107,9 @@ def preflight(campaign: Campaign, data: DataDirectory, json: AsJson = False) -> 
     """Show who will be told over which channel, how long that takes, and who cannot be reached."""
     configured = read_config(data)
     with Ledger.open(data) as ledger:
-        plan = Dispatcher(ledger, configured.adapters).preflight(campaign)
+        dispatcher = Dispatcher(ledger, configured.adapters)
+        _mark(dispatcher, campaign, json=json)
+        plan = dispatcher.preflight(campaign)
     if json:
         print_json(plan.as_json())
         return
@@ -119,13 +133,15 @@ def run(
 ) -> None:
     """Send what is due; repeat it at any time, also after a crash. Exit code 1 when a channel was halted."""
     configured = read_config(data)
-    with Ledger.open(data) as ledger, progress_bar("Telling people", quiet=json) as progress:
+    with Ledger.open(data) as ledger:
         dispatcher = Dispatcher(ledger, configured.adapters)
-        report = dispatcher.run(
-            campaign,
-            progress=lambda book: progress(book.owed - book.queued, book.owed),
-            patience=timedelta(minutes=wait),
-        )
+        _mark(dispatcher, campaign, json=json)
+        with progress_bar("Telling people", quiet=json) as progress:
+            report = dispatcher.run(
+                campaign,
+                progress=lambda book: progress(book.owed - book.queued, book.owed),
+                patience=timedelta(minutes=wait),
+            )
     if json:
         print_json(
             {
@@ -149,7 +165,9 @@ def run(
 def pause(campaign: Campaign, data: DataDirectory, reason: Reason = "operator") -> None:
     """Stop sending; what a provider already has is still recorded."""
     with Ledger.open(data) as ledger:
-        Dispatcher(ledger).pause(campaign, reason)
+        dispatcher = Dispatcher(ledger)
+        _mark(dispatcher, campaign)
+        dispatcher.pause(campaign, reason)
     out.print(f"{campaign} is paused.")
 
 
@@ -157,7 +175,9 @@ def pause(campaign: Campaign, data: DataDirectory, reason: Reason = "operator") 
 def resume(campaign: Campaign, data: DataDirectory) -> None:
     """Let a paused campaign run again."""
     with Ledger.open(data) as ledger:
-        Dispatcher(ledger).resume(campaign)
+        dispatcher = Dispatcher(ledger)
+        _mark(dispatcher, campaign)
+        dispatcher.resume(campaign)
     out.print(f"{campaign} is open; `tocsin dispatch run {campaign}` sends what is due.")
 
 
@@ -165,7 +185,9 @@ def resume(campaign: Campaign, data: DataDirectory) -> None:
 def cancel(campaign: Campaign, data: DataDirectory, reason: Reason = "operator") -> None:
     """Give up what is still queued; those people are booked as excluded."""
     with Ledger.open(data) as ledger:
-        Dispatcher(ledger).cancel(campaign, reason)
+        dispatcher = Dispatcher(ledger)
+        _mark(dispatcher, campaign)
+        dispatcher.cancel(campaign, reason)
     out.print(f"{campaign} is cancelled.")
 
 
@@ -174,6 +196,7 @@ def finish(campaign: Campaign, data: DataDirectory, who: Who, json: AsJson = Fal
     """Close the book and mark the duties that are thereby met; refused while anything is queued."""
     with Ledger.open(data) as ledger:
         dispatcher = Dispatcher(ledger)
+        _mark(dispatcher, campaign, json=json)
         incident = dispatcher.status(campaign).incident
         book = IncidentService(ledger, dispatcher=dispatcher).finish(incident, campaign, by=who)
         balance = dispatcher.balance(campaign)
@@ -185,20 +208,25 @@ def finish(campaign: Campaign, data: DataDirectory, who: Who, json: AsJson = Fal
 
 @app.command()
 def announce(
-    incident: Annotated[str, typer.Argument(help="Incident, such as INC-2026-0001.")],
+    incident: Name,
     *,
     data: DataDirectory,
     who: Who,
     base_url: Annotated[
         str, typer.Option(help="Where the public will find the pages, such as https://example.org/notices/")
     ],
-    folder: Annotated[Path | None, typer.Option(help="Directory to publish into; default DATA/public.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Directory to publish into; DATA/public if left out.")] = None,
 ) -> None:
-    """Publish the approved public notice as pages and an Atom feed; any web server can serve the directory."""
+    """Publish the approved public notice as pages and an Atom feed; any web server can serve the directory.
+
+    An exercise is published into DATA/exercise, which nobody serves, and every page of it says what it is.
+    """
     with Ledger.open(data) as ledger:
-        published = IncidentService(ledger).announce(
-            incident, by=who, directory=folder or data / "public", base_url=base_url
-        )
+        service = IncidentService(ledger)
+        status = service.status(incident)
+        mark(status)
+        place = folder or data / ("exercise" if status == "Exercise" else "public")
+        published = service.announce(incident, by=who, directory=place, base_url=base_url)
     for page in (*published.pages.values(), published.feed):
         out.print(str(page), soft_wrap=True)
 
@@ -211,5 +239,7 @@ def receipts(
 ) -> None:
     """Print one person's dispatch receipts with their proofs, as JSON."""
     with Ledger.open(data) as ledger:
-        found = Dispatcher(ledger).receipts(campaign, person)
+        dispatcher = Dispatcher(ledger)
+        _mark(dispatcher, campaign, json=True)
+        found = dispatcher.receipts(campaign, person)
     print_json([{**receipt.as_json(), "facts": verify(receipt)} for receipt in found])

@@ -12,7 +12,7 @@ from api.cli.common import AsJson, DataDirectory, err, out, print_json
 from ledger import Ledger
 from ledger.importers.runner import import_cloudtrail
 
-app = typer.Typer(no_args_is_help=True, help="Record logs that exist already.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Record logs that exist already.")
 
 
 @app.callback()

@@ -2,82 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 import yaml
 
+from api.cli.casefile import Name, Who, instant, load_yaml, mark, opened
 from api.cli.common import AsJson, DataDirectory, out, print_json
 from api.cli.incident_view import (
     show_affected,
     show_assessment,
+    show_changes,
     show_incident,
     show_list,
     show_questions,
     show_timeline,
 )
-from api.cli.people import Who
-from incidents.case.facts import LISTS, State, zone
-from incidents.service import IncidentService
+from incidents.case.facts import LISTS, State
 from incidents.views import as_json
-from ledger import Ledger
+from incidents.views.wording import count
 from ledger.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Declare, scope, assess and follow an incident.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Declare, scope, assess and follow an incident.")
 
-Name = Annotated[str, typer.Argument(help="Incident, such as INC-2026-0001.", metavar="INCIDENT")]
 Entry = Annotated[int | None, typer.Option(help="Leaf index of the log entry that says so.")]
 Note = Annotated[str, typer.Option(help="Why we believe it.")]
-
-
-@contextmanager
-def opened(data: Path) -> Iterator[IncidentService]:
-    """The incidents of a data directory."""
-    with Ledger.open(data) as ledger:
-        yield IncidentService(ledger)
-
-
-def instant(text: str, time_zone: str, field: str) -> datetime:
-    """A time as people type it; without an offset it is read in the incident's zone.
-
-    Raises:
-        InputError: not a time, or a local time that a clock change skips or repeats.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(
-            f"{field}: write the time as 2026-03-10T09:00, with an offset if needed.", field=field
-        ) from None
-    if moment.tzinfo is not None:
-        return moment
-    first, second = (moment.replace(tzinfo=zone(time_zone), fold=fold) for fold in (0, 1))
-    if first.utcoffset() != second.utcoffset():
-        raise InputError(
-            f"{field}: this local time is skipped or repeated by a clock change; add the offset.", field=field
-        )
-    return first
-
-
-def load_yaml(file: Path) -> dict[str, Any]:
-    """A YAML or JSON file that holds one mapping.
-
-    Raises:
-        InputError: missing, not YAML, or something else than a mapping.
-    """
-    try:
-        value = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file.name} cannot be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise InputError(f"{file.name} is not valid YAML.") from None
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise InputError(f"{file.name} must hold one mapping of names to values.")
-    return value
 
 
 @app.command()
@@ -89,14 +39,18 @@ def declare(
     aware: Annotated[str | None, typer.Option(help="Since when you know: 2026-03-10T09:00.")] = None,
     time_zone: Annotated[str, typer.Option(help="IANA zone of the organisation.")] = "UTC",
     organisation: Annotated[Path | None, typer.Option(help="YAML: name, contact_name, contact_email, ...")] = None,
+    exercise: Annotated[
+        bool, typer.Option("--exercise", help="A drill, for ever: marked everywhere, and nobody can be told.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
-    """Declare an incident."""
+    """Declare an incident, or an exercise."""
     known = None if organisation is None else {key: str(value) for key, value in load_yaml(organisation).items()}
     with opened(data) as service:
         since = None if aware is None else instant(aware, time_zone, "aware")
-        name = service.declare(title, by=who, aware=since, time_zone=time_zone, organisation=known)
+        name = service.declare(title, by=who, aware=since, time_zone=time_zone, organisation=known, exercise=exercise)
         view = service.view(name)
+    mark(view.status, json=json)
     if json:
         print_json(as_json(view))
         return
@@ -122,7 +76,7 @@ def show(
     json: AsJson = False,
 ) -> None:
     """What must happen next, the clocks, facts, duties and notices."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         view = service.view(incident)
         if as_of is not None and as_of.isdigit():
             view = service.view(incident, version=int(as_of))
@@ -157,10 +111,14 @@ def fact(
         if not sign and state != "unknown":
             raise InputError(f"Fact {position}: write PATH=VALUE, such as risk=high.", field="fact")
         stated[path] = _value(path, value) if sign else None
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         if preview:
             changes = service.preview(incident, stated)
-            _print_changes(changes, json=json)
+            if json:
+                print_json(changes)
+            else:
+                show_changes(changes)
+                out.print(f"{count(len(changes), 'decision', 'decisions')} would change; nothing was recorded.")
             return
         found = service.record_facts(incident, stated, by=who, state=cast("State", state), entry=entry, note=note)
     if json:
@@ -189,7 +147,7 @@ def clock(
     json: AsJson = False,
 ) -> None:
     """State at which instant a clock stood, and what started it."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         moment = instant(at, service.view(incident).time_zone, "at")
         found = service.record_clock(incident, name, moment, by=who, entry=entry, note=note)
     if json:
@@ -201,7 +159,7 @@ def clock(
 @app.command()
 def organisation(incident: Name, file: Path, data: DataDirectory, who: Who) -> None:
     """State how the organisation names itself in notices (YAML)."""
-    with opened(data) as service:
+    with opened(data, incident) as service:
         values = {key: str(value) for key, value in load_yaml(file).items()}
         found = service.state_organisation(incident, values, by=who)
     out.print(f"Organisation stated, entry {found}.")
@@ -225,7 +183,7 @@ def scope(
     json: AsJson = False,
 ) -> None:
     """Determine the affected people from the log and the inventory; repeating it shows the difference."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         time_zone = service.view(incident).time_zone
         criteria = service.criteria(
             actors=actor or (),
@@ -249,16 +207,15 @@ def scope(
 @app.command()
 def assess(incident: Name, data: DataDirectory, who: Who, json: AsJson = False) -> None:
     """Run the law engine on the facts as they stand and recompute every deadline."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         assessed = service.assess(incident, by=who)
         view = service.view(incident)
-        questions = service.questions(incident)
     if json:
         full = as_json(view)
         print_json({**as_json(assessed), "duties": full["duties"], "deadlines": full["deadlines"]})
         return
     show_assessment(view, assessed)
-    show_questions(incident, questions)
+    show_questions(view)
 
 
 @app.command()
@@ -273,7 +230,7 @@ def told(
     evidence: Annotated[str, typer.Option(help="Reference number of the receipt.")] = "",
 ) -> None:
     """Record that the recipient of a duty was told."""
-    with opened(data) as service:
+    with opened(data, incident) as service:
         moment = None if at is None else instant(at, service.view(incident).time_zone, "at")
         found = service.told(incident, duty, by=who, stage=stage, at=moment, evidence=evidence)
     out.print(f"Recorded, entry {found}.")
@@ -282,7 +239,7 @@ def told(
 @app.command()
 def timeline(incident: Name, data: DataDirectory, json: AsJson = False) -> None:
     """Everything that happened, oldest first, with the log entry that proves it."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         view = service.view(incident)
     if json:
         print_json(as_json(view)["timeline"])
@@ -309,16 +266,6 @@ def close(
     lessons: Annotated[str, typer.Option(help="What was learned.")],
 ) -> None:
     """Close the incident with its lessons."""
-    with opened(data) as service:
+    with opened(data, incident) as service:
         found = service.close(incident, lessons, by=who)
     out.print(f"Closed, entry {found}.")
-
-
-def _print_changes(changes: list[dict[str, Any]], *, json: bool) -> None:
-    if json:
-        print_json(changes)
-        return
-    for item in changes:
-        out.print(f"{item['duty']} {item['stage']}: {item['before']['result']} → {item['after']['result']}")
-    if not changes:
-        out.print("No duty would change.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -12,8 +12,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from api.cli import law_reference
 from api.cli.common import AsJson, err, out, print_json
-from incidents.law import ADVISED, DISCLAIMER, Duty, Evaluation, Law, LawError, UnknownDutyError
+from api.cli.law_common import FactsFile, LawDirectory, load_law
+from incidents.law import (
+    ADVISED,
+    DISCLAIMER,
+    Duty,
+    Evaluation,
+    Law,
+    LawError,
+    Reading,
+    UnknownDutyError,
+    outer_bounds,
+)
 from incidents.law.cases import check as run_cases
 from incidents.law.cases import read_cases, shipped_cases
 from incidents.law.changes import closest, compare_laws
@@ -21,23 +33,14 @@ from incidents.law.evaluation import format_utc
 from incidents.law.explain import explain as explain_duty
 from incidents.law.facts import Facts
 from incidents.law.page import deadline_text, page
-from incidents.law.parsecache import user_cache
 from incidents.law.places import country
 from incidents.law.questions import Question
 from incidents.law.yamlfile import read_yaml_file
 
-app = typer.Typer(no_args_is_help=True, help="Breach duties: which apply, why, and exactly when.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Breach duties: which apply, why, and exactly when.")
 
-FactsFile = Annotated[Path, typer.Argument(help="Facts of one incident, YAML or JSON.")]
-LawDirectory = Annotated[
-    Path | None, typer.Option("--law", help="Other law data than the shipped.", show_default=False)
-]
+app.add_typer(law_reference.app)
 SHOWN_QUESTIONS = 8
-
-
-def load_law(directory: Path | None = None) -> Law:
-    """The law data, through the cache of this user."""
-    return Law.load(directory, cache=user_cache(os.environ))
 
 
 @app.callback()
@@ -66,10 +69,12 @@ def assess(
         return
     home = ZoneInfo(known.time_zone)
     owed = sorted((e for e in evaluations if e.owed or e.result in ADVISED), key=lambda e: _urgency(e, home))
-    out.print(_table("Owed, the nearest limit first", owed, law, home) if owed else "No duty is known to be owed.")
+    bounds = outer_bounds(law.readings(known))
+    table = _table("Owed, the nearest limit first", owed, law, home, bounds)
+    out.print(table if owed else "No duty is known to be owed.")
     if everything:
         rest = [e for e in evaluations if not e.owed and e.result not in ADVISED]
-        out.print(_table("Not owed, or not decided", rest, law, home))
+        out.print(_table("Not owed, or not decided", rest, law, home, {}))
     _print_open(evaluations, law.questions(known))
     out.print(f"Law data {law.version[:16]}. {DISCLAIMER}", style="italic")
 
@@ -83,7 +88,10 @@ def _urgency(evaluation: Evaluation, home: ZoneInfo) -> tuple[int, str]:
     return (3 if evaluation.result in ADVISED else 2 if evaluation.result == "not_started" else 1, evaluation.duty)
 
 
-def _table(title: str, evaluations: list[Evaluation], law: Law, home: ZoneInfo) -> Table:
+Bounds = Mapping[tuple[str, str], Reading]
+
+
+def _table(title: str, evaluations: list[Evaluation], law: Law, home: ZoneInfo, bounds: Bounds) -> Table:
     table = Table(title=title, title_justify="left", show_lines=True)
     table.add_column("limit", no_wrap=True)
     table.add_column("duty", overflow="fold")
@@ -92,6 +100,10 @@ def _table(title: str, evaluations: list[Evaluation], law: Law, home: ZoneInfo) 
         duty = law.duty(evaluation.duty)
         stage = f" / {evaluation.stage}" if evaluation.stage else ""
         open_facts = f"\nopen: {', '.join(evaluation.missing)}" if evaluation.missing else ""
+        bound = bounds.get((evaluation.duty, evaluation.stage or ""))
+        if bound is not None:
+            until = f"{bound.until_utc.astimezone(duty.zone or home):%Y-%m-%d %H:%M %Z}"
+            open_facts += f"\nouter bound (information only): {until}, {bound.name.replace('_', ' ')}"
         recalled = "" if duty.confidence == "verified" else " (recalled)"
         table.add_row(
             _limit(evaluation, duty, home),
@@ -211,7 +223,9 @@ def show(
         print_json({**duty.written, "digest": duty.digest, "file": duty.file, "law_version": law.version})
         return
     out.print(f"[bold]{escape(duty.title)}[/bold] [dim]{escape(duty.id)}[/dim]", soft_wrap=True)
-    for heading, lines in page(duty, law.elements):
+    if duty.confidence == "recalled":
+        out.print("Recalled: written from memory. Counsel must confirm it before anybody relies on it.")
+    for heading, lines in page(duty, law.elements, law.duties):
         out.print(f"\n[bold]{escape(heading)}[/bold]")
         for line in lines:
             out.print(f"  {escape(line)}", soft_wrap=True)
@@ -233,6 +247,11 @@ def explain(
     out.print(f"[bold]{escape(duty.title)}[/bold] [dim]{escape(f'{duty.law}, {duty.citation}')}[/dim]", soft_wrap=True)
     for line in explain_duty(known, duty, law.duties, law.calendars):
         out.print(escape(line), soft_wrap=True)
+    for reading in law.readings(known):
+        if reading.duty == duty.id:
+            kind = "outer bound" if reading.later else "stricter aim"
+            said = f"{reading.stage}: {kind} {format_utc(reading.until_utc)} ({reading.name}: {reading.words})"
+            out.print(escape(said), soft_wrap=True)
     out.print(DISCLAIMER, style="italic")
 
 

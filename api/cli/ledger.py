@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,18 +10,17 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from api.beside import BESIDE
 from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar
 from ledger import Ledger
-from ledger.config import DATABASE, read_config
 from ledger.encoding import parse
-from ledger.errors import ConfigError, EventError, InputError, StoreError, TocsinError
-from ledger.keys import load_kek
+from ledger.errors import ConfigError, EventError, InputError, TocsinError
+from ledger.findings import EXIT_DAMAGED, EXIT_UNREADABLE, Findings
 from ledger.ledger import MAX_BATCH
-from ledger.store.database import Database
-from ledger.vault import Vault
-from ledger.verify import EXIT_DAMAGED, EXIT_UNREADABLE, Findings, verify_database
+from ledger.verifying.directory import verify_directory
+from ledger.witness.publication import prove_witnessed
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 
 @app.command()
@@ -80,10 +80,13 @@ def prove(
     index: Annotated[int, typer.Argument(help="Leaf index of the entry.")],
     data: DataDirectory,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the proof.")] = None,
+    witnessed: Annotated[
+        bool, typer.Option("--witnessed", help="Under the newest checkpoint that witnesses cosigned.")
+    ] = False,
 ) -> None:
     """Print the offline proof (c2sp.org/tlog-proof) that an entry is in the log."""
     with Ledger.open(data) as ledger:
-        proof = ledger.prove(index)
+        proof = prove_witnessed(ledger, index) if witnessed else ledger.prove(index)
     if output is None:
         typer.echo(proof.decode(), nl=False)
     else:
@@ -102,12 +105,24 @@ def checkpoint(data: DataDirectory) -> None:
 
 @app.command()
 def verify(
+    *,
     data: Annotated[
         Path | None,
         typer.Option("--data", envvar="TOCSIN_DATA", help="Verify this data directory.", show_default=False),
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Verify a regulator's file instead.")] = None,
     policy: Annotated[Path | None, typer.Option(help="tlog-policy file the checkpoint must satisfy.")] = None,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Processes to hash with; 0 takes one for each core. Small logs need one.")
+    ] = 0,
+    since_verified: Annotated[
+        bool,
+        typer.Option(
+            "--since-verified",
+            help="Begin where the last such run ended; the result says what was taken on trust. "
+            "The first such run hashes everything.",
+        ),
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Hash everything again. Exit 0 intact, 2 damaged, 3 not anchored under the policy, 4 unreadable."""
@@ -117,7 +132,16 @@ def verify(
     if data is None:
         raise typer.BadParameter("give --data DIR or --bundle FILE")
     try:
-        findings = _verify_directory(data, None if policy is None else _read(policy), quiet=json)
+        pinned = None if policy is None else _read(policy)
+        with progress_bar("Verifying", quiet=json) as progress:
+            findings = verify_directory(
+                data,
+                policy=pinned,
+                jobs=jobs or os.cpu_count() or 1,
+                incremental=since_verified,
+                progress=progress,
+                beside=BESIDE,
+            )
     except TocsinError as error:
         _unreadable(str(error), json=json)
         raise typer.Exit(EXIT_UNREADABLE) from None
@@ -127,28 +151,6 @@ def verify(
     else:
         _print_findings(findings, result)
     raise typer.Exit(findings.exit_code)
-
-
-def _verify_directory(directory: Path, policy: bytes | None, *, quiet: bool) -> Findings:
-    config = read_config(directory)
-    database = Database(directory / DATABASE)
-    try:
-        vault: Vault | None = None
-        try:
-            vault = Vault(database, load_kek(config.vault_key, directory), config.origin, _no_entropy)
-        except ConfigError:
-            # An auditor verifies without the secret keys; the result says what that left out.
-            vault = None
-        if vault is not None:
-            vault.unlock(config.vault_key)
-        with progress_bar("Verifying", quiet=quiet) as progress:
-            return verify_database(database, config.vkey, vault=vault, policy=policy, progress=progress)
-    finally:
-        database.close()
-
-
-def _no_entropy(_count: int) -> bytes:
-    raise StoreError("Verification must not write; report this as a defect of Tocsin.")
 
 
 def _unreadable(message: str, *, json: bool) -> None:
@@ -165,18 +167,16 @@ def _print_findings(findings: Findings, result: dict[str, Any]) -> None:
             out.print(f"[bold red]Damaged{where}[/] ({damage.kind}): {escape(damage.message)}", soft_wrap=True)
         return
     out.print(f"[bold green]Intact[/]: {findings.size} entries, root {findings.root}", soft_wrap=True)
+    for line in findings.notes:
+        out.print(f"  Note: {escape(line)}.", soft_wrap=True)
+    for line in findings.trusted:
+        out.print(f"  Trusted: {escape(line)}.", soft_wrap=True)
     out.print(
         f"  Integrity: {findings.payloads} payloads, {findings.checkpoints} signed checkpoints, "
         f"{findings.tiles} tiles, {findings.accesses} access rows, {findings.identities} vault rows hashed or opened.",
         soft_wrap=True,
     )
-    if findings.anchored:
-        out.print(f"  Anchored by witnesses: entries 0 to {findings.anchored - 1}.")
-    else:
-        out.print(
-            "  Not anchored: no witness outside has cosigned, so only this log's own key vouches for it.",
-            soft_wrap=True,
-        )
+    _print_anchor(findings)
     out.print(
         f"  Completeness: versions of every stream without gaps; {len(findings.gaps)} gaps in producers' sequences."
     )
@@ -186,6 +186,27 @@ def _print_findings(findings: Findings, result: dict[str, Any]) -> None:
         out.print(f"  Policy: {escape(findings.policy)}", soft_wrap=True)
     for line in result["not_checked"]:
         out.print(f"  Not checked: {escape(line)}.", soft_wrap=True)
+
+
+def _print_anchor(findings: Findings) -> None:
+    if findings.anchored:
+        out.print(f"  Anchored by witnesses: entries 0 to {findings.anchored - 1}.")
+        if findings.anchored < findings.size:
+            out.print(
+                f"  Not anchored yet: entries {findings.anchored} to {findings.size - 1}; so far only this log's own "
+                "key vouches for them.",
+                soft_wrap=True,
+            )
+    elif findings.witnessed:
+        out.print(
+            f"  Witnessed, says this log: entries 0 to {findings.witnessed - 1}. A --policy checks who cosigned.",
+            soft_wrap=True,
+        )
+    else:
+        out.print(
+            "  Not anchored: no witness outside has cosigned, so only this log's own key vouches for it.",
+            soft_wrap=True,
+        )
 
 
 def _verify_bundle(path: Path, policy: Path | None, *, json: bool) -> None:

@@ -9,13 +9,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from api.cli.casefile import Name, Who, load_yaml, opened
 from api.cli.common import AsJson, DataDirectory, out, print_json
-from api.cli.incident import Name, load_yaml, opened
-from api.cli.people import Who
 from incidents.views import IncidentView, NoticeView, as_json
 from ledger.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Draft, read and approve notices.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Draft, read and approve notices.")
 
 Notice = Annotated[str, typer.Argument(help="Notice, such as person-en.", metavar="NOTICE")]
 
@@ -35,7 +34,7 @@ def draft(
     for language, slots in texts.items():
         if not isinstance(slots, dict) or not all(isinstance(text, str) for text in slots.values()):
             raise InputError(f"{narrative.name}, {language}: expected a mapping of slot to text.", field=f"/{language}")
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         made = service.draft_notices(incident, by=who, narrative=texts, everybody=everybody)
     if json:
         print_json(as_json(made))
@@ -62,7 +61,7 @@ def show(
     json: AsJson = False,
 ) -> None:
     """The texts of a notice on every channel, with its content hash and the change since its last approval."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         view = service.view(incident)
         found = view.notices if notice is None else (_find(view, notice),)
         changes = [] if notice is None else service.notice_difference(incident, notice)
@@ -85,7 +84,7 @@ def show(
 @app.command()
 def lint(incident: Name, data: DataDirectory, json: AsJson = False) -> None:
     """What is wrong with the notices: errors stop the approval (exit code 1), warnings do not."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         view = service.view(incident)
     found = [(notice, finding) for notice in view.notices for finding in notice.findings]
     if json:
@@ -112,7 +111,7 @@ def edit(
     for channel, change in texts.items():
         if not isinstance(change, dict) or not all(isinstance(text, str) for text in change.values()):
             raise InputError(f"{changes.name}, {channel}: expected subject and text.", field=f"/{channel}")
-    with opened(data) as service:
+    with opened(data, incident) as service:
         made = service.edit_notice(incident, notice, texts, by=who)
     out.print(
         f"{made.id} is now version {made.version}, {made.state}; content hash {made.content_hash}", soft_wrap=True
@@ -131,7 +130,7 @@ def approve(
     json: AsJson = False,
 ) -> None:
     """Approve exactly this content; the author of a notice cannot."""
-    with opened(data) as service:
+    with opened(data, incident, json=json) as service:
         found = service.approve(incident, notice, content_hash, by=who)
     if json:
         print_json({"entry": found})

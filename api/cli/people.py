@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
+from api.cli.casefile import Who
 from api.cli.common import AsJson, DataDirectory, out, print_json, progress_bar
 from incidents.people.directory import Loaded
 from incidents.service import IncidentService
 from ledger import Ledger
 
-Who = Annotated[str, typer.Option("--as", envvar="TOCSIN_AS", help="Who acts: a name or an account.")]
-
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 people = typer.Typer(no_args_is_help=True, help="The directory of people.")
 inventory = typer.Typer(no_args_is_help=True, help="Which resource holds whose data.")
 app.add_typer(people, name="people")

@@ -22,7 +22,7 @@ from ledger.witness.evidence import evidence_facts
 from ledger.witness.publication import Publication
 from ledger.witness.service import Witness, origin_hash
 
-app = typer.Typer(no_args_is_help=True, help="Run a witness; have this ledger witnessed.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run a witness; have this ledger witnessed.")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs, quote
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from api.anchoring import Anchoring
 from api.console import present
 from api.console.health import spot_check
 from api.console.looks import Looks
@@ -25,7 +26,8 @@ from api.http.guard import COOKIE, SESSION_LIFE, Access, Sessions, session_secre
 from api.http.log import IMMUTABLE, Index
 from api.http.metrics import Metrics
 from api.http.problems import KINDS, Problem, RequestError
-from incidents.views import IncidentView
+from api.verification import Verification
+from incidents.views import wording
 from ledger import Ledger
 from ledger.errors import NotFoundError
 
@@ -48,7 +50,8 @@ class Console:
         metrics: Metrics,
         notices: FilePath | None,
         exercise: bool,
-        is_drill: Callable[[IncidentView], bool],
+        anchoring: Anchoring | None = None,
+        verification: Verification | None = None,
     ) -> None:
         self._ledger = ledger
         self._incidents = incidents
@@ -57,7 +60,8 @@ class Console:
         self._metrics = metrics
         self._notices = notices
         self._exercise = exercise
-        self._is_drill = is_drill
+        self._anchoring = anchoring
+        self._verification = verification
         self._looks = Looks(ledger, metrics)
         self._static = {file.name: file.read_bytes() for file in sorted((_HERE / "static").iterdir())}
         self._templates = _environment(self._static)
@@ -117,6 +121,8 @@ class Console:
             request,
             "overview.html",
             check=spot_check(self._ledger),
+            standing=None if self._anchoring is None else self._anchoring.standing(),
+            last=None if self._verification is None else self._verification.last(),
             incidents=incidents,
             waiting=present.waiting(incidents),
             now=self._ledger.clock(),
@@ -130,14 +136,13 @@ class Console:
         return self._page(
             request,
             "incident.html",
-            exercise=self._is_drill(view),
+            exercise=view.exercise,
             incident=view,
             look=look,
             clocks=[row for row in rows if row.mark is not present.MET],
             met=[row for row in rows if row.mark is present.MET],
             folded=present.folded_rows(view),
             facts=[(state, present.current_facts(view.facts, state)) for state in ("known", "assumed", "unknown")],
-            names={item.by: item.by_name for item in view.timeline},
             timeline=list(reversed(view.timeline))[:_TIMELINE_SHOWN],
         )
 
@@ -148,6 +153,7 @@ class Console:
         return self._page(
             request,
             "entry.html",
+            exercise=self._incidents.exercises(entry.stream),
             index=index,
             entry=entry,
             sentence=sentence(entry.type, payload),
@@ -216,18 +222,19 @@ def _environment(static: Mapping[str, bytes]) -> Environment:
     )
     digests = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in static.items()}
     environment.globals["static"] = lambda name: f"/static/{name}?v={digests[name]}"
-    environment.globals["phases"] = present.PHASES
+    environment.globals["phases"] = list(wording.PHASES.items())
+    environment.globals["exercise_banner"] = wording.EXERCISE_BANNER
     environment.filters |= {
-        "count": present.count,
-        "left": present.left,
+        "count": wording.count,
+        "left": wording.left,
         "until": present.until,
         "utc": present.utc,
         "local": present.local,
         "machine": present.machine,
-        "words": present.words,
+        "words": wording.value,
         "places": present.places,
         "by_confidence": present.by_confidence,
-        "label": present.label,
+        "label": wording.label,
         "segment": lambda text: quote(str(text), safe=""),
     }
     environment.globals["equation"] = present.equation

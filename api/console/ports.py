@@ -1,4 +1,4 @@
-"""What the console needs of the incidents: to list them and to look at one."""
+"""What the console needs of the incidents: to list them, to look at one, to know an exercise by its stream."""
 
 from __future__ import annotations
 
@@ -21,4 +21,8 @@ class Incidents(Protocol):
         Raises:
             NotFoundError: no incident has this id.
         """
+        ...
+
+    def exercises(self, stream: str, /) -> bool:
+        """Whether this stream (UUID) of the log is that of an exercise."""
         ...

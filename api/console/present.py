@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from incidents.people.affected import ORDER
 from incidents.views import ClockView, DeadlineView, DutyView, FactView, IncidentSummary, IncidentView
+from incidents.views.wording import STATES, left
 
-_MINUTE: Final = 60
 _HOUR: Final = 3600
-_DAY: Final = 86400
-_HOURS_READABLE: Final = 96 * _HOUR
 SOON: Final = 24 * _HOUR
 """Below this many seconds left a running clock is shown as due soon."""
 
@@ -39,32 +38,6 @@ def _reveal(character: str) -> str:
     if character in _KEPT or unicodedata.category(character) not in _HIDDEN:
         return character
     return f"⟨U+{ord(character):04X}⟩"
-
-
-def amount(seconds: int) -> str:
-    """A span in words: hours up to four days, since that is how the law counts; then days and hours."""
-    if seconds < _HOUR:
-        return _count(seconds // _MINUTE, "minute")
-    if seconds < _HOURS_READABLE:
-        return _count(seconds // _HOUR, "hour")
-    days, rest = divmod(seconds, _DAY)
-    return _count(days, "day") + (f" {_count(rest // _HOUR, 'hour')}" if rest >= _HOUR else "")
-
-
-def count(number: int, one: str, many: str) -> str:
-    """A number with the noun that fits it."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
-def _count(number: int, noun: str) -> str:
-    return count(number, noun, f"{noun}s")
-
-
-def left(seconds: int | None) -> str:
-    """What remains until a limit, in words; "" where there is no limit."""
-    if seconds is None:
-        return ""
-    return f"{amount(seconds)} left" if seconds >= 0 else f"{amount(-seconds)} over"
 
 
 def until(moment: datetime, now: datetime) -> str:
@@ -98,15 +71,15 @@ class Mark:
     word: str
 
 
-MISSED: Final = Mark("missed", "cross", "Missed")
+MISSED: Final = Mark("missed", "cross", STATES["missed"])
 TOLD_LATE: Final = Mark("missed", "cross", "Told too late")
 SOON_MARK: Final = Mark("soon", "bell", "Due soon")
-RUNNING: Final = Mark("running", "clock", "Running")
-PROMPT: Final = Mark("running", "clock", "Without delay")
-PAUSED: Final = Mark("paused", "pause", "On hold")
-WAITING: Final = Mark("off", "pause", "Not started")
-MET: Final = Mark("met", "check", "Met")
-UNDETERMINED: Final = Mark("open", "question", "Undetermined")
+RUNNING: Final = Mark("running", "clock", STATES["running"])
+PROMPT: Final = Mark("running", "clock", STATES["no_fixed_time"])
+PAUSED: Final = Mark("paused", "pause", STATES["paused"])
+WAITING: Final = Mark("off", "pause", STATES["waiting"])
+MET: Final = Mark("met", "check", STATES["met"])
+UNDETERMINED: Final = Mark("open", "question", STATES["to_clarify"])
 ADVISED: Final = Mark("off", "question", "Not obligatory")
 NOT_TRIGGERED: Final = Mark("off", "dash", "Not triggered")
 
@@ -119,7 +92,6 @@ class ClockRow:
 
     mark: Mark
     limit: DeadlineView
-    law: str
     jurisdictions: str
     started: ClockView | None
     why: tuple[str, ...]
@@ -132,7 +104,7 @@ class FoldedRow:
 
     mark: Mark
     title: str
-    citation: str
+    provision: str
     why: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -164,7 +136,6 @@ def clock_rows(view: IncidentView) -> list[ClockRow]:
             ClockRow(
                 mark=mark,
                 limit=limit,
-                law=duty.law if duty else "",
                 jurisdictions=places(duty.jurisdictions) if duty else "",
                 started=clocks.get(limit.started_by),
                 why=duty.why if duty else (),
@@ -207,50 +178,18 @@ _FOLDED_OF_RESULT: Final = {
 
 def _folded(duty: DutyView) -> FoldedRow:
     mark = _FOLDED_OF_RESULT.get(duty.result, NOT_TRIGGERED)
-    return FoldedRow(mark, duty.title, duty.citation or duty.law, duty.why, duty.missing)
-
-
-CONFIDENCES: Final = ("confirmed", "probable", "possible")
+    return FoldedRow(mark, duty.title, duty.provision, duty.why, duty.missing)
 
 
 def by_confidence(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Surest first; a word nobody expected comes last rather than not at all."""
-    order = {name: place for place, name in enumerate(CONFIDENCES)}
-    return sorted(counts.items(), key=lambda pair: order.get(pair[0], len(order)))
+    known: Sequence[str] = ORDER
+    return sorted(counts.items(), key=lambda pair: known.index(pair[0]) if pair[0] in known else len(known))
 
 
 def current_facts(facts: Iterable[FactView], state: str) -> list[FactView]:
     """The facts that stand in one of the three columns, superseded ones left out."""
     return [fact for fact in facts if fact.state == state and not fact.superseded]
-
-
-def words(value: Any) -> str:
-    """A fact's value as a person reads it."""
-    if value is None:
-        return "not known"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping):
-        return _pairs(value)
-    if isinstance(value, Sequence):
-        return "; ".join(words(item) for item in value) or "none"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _pairs(value: Mapping[str, Any]) -> str:
-    """A mapping in words; people by place, the one that every incident has, as `ES 812 (9 under 18)`."""
-    if not {"jurisdiction", "count"} <= value.keys():
-        return ", ".join(f"{key}: {words(item)}" for key, item in value.items())
-    minors = value.get("minors")
-    young = minors.get("under_18", 0) if isinstance(minors, Mapping) else 0
-    return f"{value['jurisdiction']} {words(value['count'])}" + (f" ({words(young)} under 18)" if young else "")
-
-
-def label(name: str) -> str:
-    """`data_categories` as `data categories`; a dotted path keeps only its spaces."""
-    return name.replace("_", " ").replace(".", ": ")
 
 
 COLUMNS: Final = ("queued", "handed_over", "delivered", "failed", "excluded")
@@ -283,11 +222,3 @@ def waiting(incidents: Iterable[IncidentSummary]) -> list[IncidentSummary]:
     """Open incidents in which something is due or was missed: missed first, then by the next limit."""
     held = [item for item in incidents if not item.closed and (item.missed or item.next_due)]
     return sorted(held, key=lambda item: (not item.missed, item.next_due is None, item.next_due, item.id))
-
-
-PHASES: Final = (
-    ("detect_and_report", "Detect and report"),
-    ("assess_and_decide", "Assess and decide"),
-    ("respond", "Respond"),
-    ("learn_lessons", "Learn lessons"),
-)

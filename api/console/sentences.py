@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from ledger.vocabulary import family_verb
+
 Data = Mapping[str, Any]
 
 
@@ -12,18 +14,13 @@ def sentence(event_type: str, payload: Mapping[str, Any] | None) -> str:
     """What an entry says, in words; the type itself for a type without words."""
     if payload is None:
         return "The content of this entry was erased. That it existed, and what it was committed to, remains."
-    verb = _short(event_type)
+    verb = family_verb(event_type) or ""
     data = payload.get("data")
     content: Data = data if isinstance(data, Mapping) else payload
     if verb in _ACCESS:
         return _access(verb, content)
     say = _WORDS.get(verb)
     return say(content) if say else f"An event of type {event_type} was recorded."
-
-
-def _short(event_type: str) -> str:
-    """`org.tocsin.data.view.v1` as `data.view`."""
-    return ".".join(event_type.split(".")[-3:-1])
 
 
 _ACCESS: Final = {
@@ -75,7 +72,10 @@ def _get(data: Data, name: str) -> str:
 
 
 _WORDS: Final[Mapping[str, Callable[[Data], str]]] = {
-    "incident.declared": lambda d: f"Incident {_get(d, 'incident')} was declared: {_get(d, 'title')}",
+    "incident.declared": lambda d: (
+        f"{'Exercise' if d.get('status') == 'Exercise' else 'Incident'} {_get(d, 'incident')} was declared: "
+        f"{_get(d, 'title')}"
+    ),
     "incident.fact_recorded": lambda d: f"A fact was recorded as {_get(d, 'state')}: {_get(d, 'path')}.",
     "incident.clock_recorded": lambda d: f"The clock “{_get(d, 'name')}” was set to {_get(d, 'at')}.",
     "incident.scoped": lambda d: f"The affected people were determined: {_get(d, 'count')}.",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from api.beside import BESIDE
 from api.demo import checks, story
 from api.demo.errors import DemoError
 from api.demo.stage import Stage
@@ -54,7 +55,7 @@ def prove_ledger(stage: Stage) -> Mapping[str, Any]:
         )
         with stage.narrator.bar("Verifying") as tell:
             findings = verify_database(
-                stage.ledger.database, stage.ledger.vkey, vault=stage.ledger.vault, progress=tell
+                stage.ledger.database, stage.ledger.vkey, vault=stage.ledger.vault, progress=tell, beside=BESIDE
             )
         result = findings.as_json()
         checks.expect_intact(result, "The ledger")

@@ -36,7 +36,7 @@ def duty_rows(view: IncidentView, lines: Iterable[DeadlineView]) -> list[tuple[s
             places.get(line.duty, ""),
             _SHORT.get(line.recipient_kind, line.recipient_kind.replace("_", " ")),
             line.title,
-            line.citation,
+            line.provision,
         )
         for line in lines
     ]
@@ -54,6 +54,7 @@ def duties_json(view: IncidentView) -> list[dict[str, Any]]:
             "recipient_kind": line.recipient_kind,
             "recipient": line.recipient,
             "citation": line.citation,
+            "provision": line.provision,
             "state": line.state,
             "due_utc": None if line.due is None else format_time(line.due),
             "last_day": line.last_day,
@@ -76,7 +77,7 @@ def shorten(text: str, width: int) -> str:
 def _until(line: DeadlineView) -> str:
     if line.due_local is not None and line.last_day is None:
         return f"{line.due_local:%Y-%m-%d %H:%M}"
-    return line.last_day or line.words or line.result.replace("_", " ")
+    return line.last_day or line.words
 
 
 def totals(books: Iterable[Mapping[str, Any]]) -> dict[str, int]:

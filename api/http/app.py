@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,21 +14,36 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.anchoring import Anchoring
 from api.clock import Ticker
 from api.console.pages import Console
 from api.console.ports import Incidents
-from api.http import announcements, log, operations
+from api.http import announcements, law, log, operations
 from api.http.edge import Edge
 from api.http.guard import PUBLIC, Access, Guard, Sessions
-from api.http.ingest import Ingest
+from api.http.ingest import HotPath, Ingest
 from api.http.metrics import Metrics
 from api.http.problems import KINDS, Fault, Problem, RefusedError
 from api.http.schemas import ProblemDetails
-from incidents.views import IncidentView
+from api.verification import Verification
 from ledger import Ledger
 
 VERSION = "1"
+
+
+class Application(FastAPI):
+    """FastAPI with the hot path beside it, behind an edge and a guard like its own."""
+
+    hot: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.hot is not None and HotPath.takes(scope):
+            await self.hot(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -38,7 +54,8 @@ def create_app(
     notices: Path | None = None,
     ticker: Ticker | None = None,
     exercise: bool = False,
-    is_drill: Callable[[IncidentView], bool] = lambda _: False,
+    anchoring: Anchoring | None = None,
+    verification: Verification | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -48,8 +65,9 @@ def create_app(
         access: who may talk to the server; by default loopback names without a token.
         notices: directory of the public announcements, if there is one.
         ticker: the clock to run while the application lives.
-        exercise: the whole server is a drill; every page says so.
-        is_drill: whether one incident is; its page says so.
+        exercise: the whole server is a drill; every page says so. Without it the pages of exercises do.
+        anchoring: the ledger's witnesses, if it has any.
+        verification: what verifies the ledger in the background, for the home page to show.
     """
     access = access or Access(loopback=True, token_digest=None)
     metrics = Metrics()
@@ -62,7 +80,8 @@ def create_app(
         metrics=metrics,
         notices=notices,
         exercise=exercise,
-        is_drill=is_drill,
+        anchoring=anchoring,
+        verification=verification,
     )
 
     @asynccontextmanager
@@ -75,7 +94,7 @@ def create_app(
             if ticker is not None:
                 await run_in_threadpool(ticker.stop)
 
-    app = FastAPI(
+    app = Application(
         title="Tocsin",
         version=VERSION,
         summary="An audit ledger that a stranger can check; a breach response that keeps the law's clocks.",
@@ -84,15 +103,20 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(log.routes(ledger, Ingest(ledger, metrics)))
+    ingest = Ingest(ledger, metrics)
+    app.include_router(log.routes(ledger, ingest, anchoring))
     app.include_router(operations.routes(ledger, metrics, ticker))
+    app.include_router(law.routes())
     app.include_router(announcements.routes(notices, console.announcements))
     app.include_router(console.routes(), include_in_schema=False)
     # The last one added is the outermost.
-    app.add_middleware(
+    guard = partial(
         Guard, access=access, sessions=sessions, refused=lambda: metrics.add("tocsin_sign_in_failures_total")
     )
-    app.add_middleware(Edge, metrics=metrics, entropy=ledger.entropy, render=console.problem)
+    edge = partial(Edge, metrics=metrics, entropy=ledger.entropy, render=console.problem)
+    app.add_middleware(guard)
+    app.add_middleware(edge)
+    app.hot = edge(guard(HotPath(ingest)))
     # Nothing is answered in here: `Edge` turns every exception into the same shape.
     app.add_exception_handler(HTTPException, _pass_on)
     app.add_exception_handler(RequestValidationError, _refuse_parameter)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -128,6 +129,7 @@ def _event(value: Any, pointer: str) -> dict[str, Any]:
     return value
 
 
+@lru_cache(maxsize=256)
 def _media_type(header: str) -> str:
     """The bare media type; any charset but UTF-8 is refused, as JSON has no other (RFC 8259 8.1)."""
     parsed = Message()

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,7 +64,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _dress(MutableHeaders(scope=message), scope, instance)
+                _dress(message, scope, instance)
             await send(message)
 
         try:
@@ -94,15 +94,24 @@ class Edge:
         return problem.response(instance)
 
 
-def _dress(headers: MutableHeaders, scope: Scope, instance: str) -> None:
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
-    headers.setdefault("Cache-Control", "no-store")
-    headers["X-Request-Id"] = instance.removeprefix("urn:uuid:")
+def _dress(message: Message, scope: Scope, instance: str) -> None:
+    """Add what every answer carries, where the answer does not say it itself."""
+    given: list[tuple[bytes, bytes]] = message["headers"]
+    names = {name for name, _ in given}
+    added = [(name, value) for name, value in _ENCODED if name not in names]
+    added.append((b"x-request-id", instance.removeprefix("urn:uuid:").encode()))
     if scope.get("scheme") == "https":
-        headers["Strict-Transport-Security"] = "max-age=31536000"
-    if headers.get("content-type", "").startswith(MEDIA_TYPE):
-        headers["Content-Type"] = MEDIA_TYPE
+        added.append((b"strict-transport-security", b"max-age=31536000"))
+    # The media type of a problem has no charset parameter.
+    message["headers"] = [
+        (name, _PROBLEM if name == b"content-type" and value.startswith(_PROBLEM) else value) for name, value in given
+    ] + added
+
+
+_ENCODED: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()] + [
+    (b"cache-control", b"no-store")
+]
+_PROBLEM: Final = MEDIA_TYPE.encode()
 
 
 def _method(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Final
 from urllib.parse import unquote
 
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
+from api.anchoring import Anchoring
 from api.http.ingest import Ingest, receipt_json
 from api.http.problems import RequestError
 from api.http.schemas import EVENTS_BODY, EntryView, Receipt, Receipts, problems
@@ -34,12 +36,12 @@ IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _EVENTS: Final = "/v1/events/"
 
 
-def routes(ledger: Ledger, ingest: Ingest) -> APIRouter:
-    """The router over one ledger."""
+def routes(ledger: Ledger, ingest: Ingest, anchoring: Anchoring | None = None) -> APIRouter:
+    """The router over one ledger; with `anchoring`, strangers are shown what witnesses cosigned."""
     router = APIRouter()
     _events(router, ledger, ingest)
     _entries(router, ledger)
-    _tiles(router, ledger)
+    _tiles(router, ledger, ledger.checkpoint if anchoring is None else anchoring.checkpoint)
     return router
 
 
@@ -143,7 +145,7 @@ def _entries(router: APIRouter, ledger: Ledger) -> None:
         return Response(ledger.prove(index), media_type="text/plain")
 
 
-def _tiles(router: APIRouter, ledger: Ledger) -> None:
+def _tiles(router: APIRouter, ledger: Ledger, checkpoint: Callable[[], bytes]) -> None:
     @router.get(
         "/checkpoint",
         operation_id="getCheckpoint",
@@ -159,8 +161,8 @@ def _tiles(router: APIRouter, ledger: Ledger) -> None:
         },
     )
     def get_checkpoint() -> Response:
-        """Size and root of the tree, signed."""
-        return Response(ledger.checkpoint(), media_type="text/plain", headers={"Cache-Control": "public, max-age=5"})
+        """Size and root of the tree, signed; where the ledger has witnesses, the newest they cosigned."""
+        return Response(checkpoint(), media_type="text/plain", headers={"Cache-Control": "public, max-age=5"})
 
     @router.get(
         "/tile/{path:path}",

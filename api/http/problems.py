@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from ledger import errors
 from ledger.vocabulary import FIELDS
+from ledger.witness.errors import AnchorOverdueError, HaltedError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -116,11 +117,34 @@ KINDS: Final[Mapping[str, Kind]] = {
             "Retry-After. Repeating is safe: source and id identify the event.",
         ),
         Kind(
+            "overloaded",
+            503,
+            "Too much is waiting to be written",
+            "More events are waiting for the store than the server takes. Nothing of this request was queued; "
+            "repeat it after the time in Retry-After. Repeating is safe: source and id identify the event.",
+        ),
+        Kind(
             "store-unavailable",
             503,
             "The ledger cannot commit",
             "The store refused the write. Nothing was written and nothing acknowledged is lost. Keep the "
             "events; the server's log says why, under the request id in `instance`.",
+        ),
+        Kind(
+            "not-anchored",
+            503,
+            "The witnesses are too far behind",
+            "More of the ledger than its budget allows is not cosigned by witnesses outside, so nothing more is "
+            "accepted. Nothing was written. Keep the events and repeat the same request after the time in "
+            "Retry-After; it ends by itself once the witnesses answer.",
+        ),
+        Kind(
+            "halted",
+            503,
+            "The ledger is halted",
+            "There is evidence, not yet looked into, that this ledger's key signed another history or that entries "
+            "were lost. Nothing was written. Keep the events; whoever runs the server settles the evidence "
+            "(`tocsin witness evidence`), and then it goes on.",
         ),
         Kind(
             "store-full",
@@ -292,10 +316,13 @@ def _of_store(name: str, **headers: str) -> Callable[[Exception, bool], Problem]
 _MAP: Final[tuple[tuple[type[Exception], Callable[[Exception, bool], Problem]], ...]] = (
     (errors.EventConflictError, _of_input("event-conflict")),
     (errors.InputError, _of_input("invalid-event")),
+    (AnchorOverdueError, _of_store("not-anchored", Retry_After="30")),
+    (HaltedError, _of_store("halted", Retry_After="600")),
+    (errors.OverloadedError, _of_store("overloaded", Retry_After="1")),
     (errors.StoreBusyError, _of_store("store-busy", Retry_After="1")),
     (errors.StoreFullError, _of_store("store-full")),
     (errors.StoreDamagedError, _of_store("store-damaged")),
     (errors.StoreError, _of_store("store-unavailable", Retry_After="30")),
-    (errors.NotFoundError, _plain("not-found")),
     (errors.ErasedError, _plain("erased")),
+    (errors.NotFoundError, _plain("not-found")),
 )

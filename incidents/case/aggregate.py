@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID, uuid5
 
 from eventsourcing.domain import Aggregate
 
 from incidents.case import events
-from incidents.case.facts import Clock, Fact, Source
-from incidents.case.records import Assessment, Campaign, NoticeVersion, Scope, Told
+from incidents.case.facts import Clock, Fact, Source, to_law_facts
+from incidents.case.records import STATUSES, Assessment, Campaign, NoticeVersion, Scope, Status, Told
 from incidents.case.staff import same_person
 from incidents.errors import ApprovalError, FourEyesError, IncidentError
 from ledger.encoding import format_time
+from notifiers.messages import Mode
 
 PHASES: Final = ("detect_and_report", "assess_and_decide", "respond", "learn_lessons")
 
@@ -35,7 +36,11 @@ def incident_uuid(origin: str, incident: str) -> UUID:
 
 
 class Incident(Aggregate):
-    """A personal-data incident from declaration to lessons."""
+    """A personal-data incident from declaration to lessons, or the exercise of one.
+
+    Its status is decided when it is declared and never changes: what was said in an exercise must not become
+    evidence, and an incident must not be explained away as one.
+    """
 
     TOPIC = "org.tocsin.incident.v1"
 
@@ -55,8 +60,20 @@ class Incident(Aggregate):
     ReportReleased = events.ReportReleased
     Closed = events.Closed
 
-    def __init__(self, incident: str, title: str, time_zone: str, organisation: dict[str, str], by: str) -> None:
+    def __init__(
+        self,
+        *,
+        incident: str,
+        title: str,
+        time_zone: str,
+        organisation: dict[str, str],
+        by: str,
+        status: str = "Actual",
+    ) -> None:
         """State right after the declaration."""
+        if status not in STATUSES:
+            raise IncidentError(f"The status of an incident is one of {', '.join(STATUSES)}.")
+        self.status = cast("Status", status)
         self.incident = incident
         self.title = title
         self.time_zone = time_zone
@@ -84,6 +101,7 @@ class Incident(Aggregate):
         title: str,
         time_zone: str,
         organisation: Mapping[str, str],
+        status: Status = "Actual",
         by: str,
         at: datetime,
     ) -> Incident:
@@ -96,8 +114,24 @@ class Incident(Aggregate):
             title=title,
             time_zone=time_zone,
             organisation=dict(organisation),
+            status=status,
             by=by,
         )
+
+    @property
+    def exercise(self) -> bool:
+        """Whether this is a drill."""
+        return self.status == "Exercise"
+
+    @property
+    def mode(self) -> Mode:
+        """How its notices are dispatched: those of an exercise can reach nobody."""
+        return "drill" if self.exercise else "live"
+
+    @property
+    def law_facts(self) -> dict[str, Any]:
+        """The facts and clocks as they stand, in the form that the law engine reads."""
+        return to_law_facts(self.facts, self.clocks, self.time_zone)
 
     def reach(self, phase: str) -> None:
         """Move on to `phase`; an incident never falls back."""
@@ -273,9 +307,9 @@ class Incident(Aggregate):
         return versions[-1]
 
     def open_campaign(
-        self, campaign: str, notices: Mapping[str, str], *, owed: int, audience: str, mode: str, by: str, at: datetime
+        self, campaign: str, notices: Mapping[str, str], *, owed: int, audience: str, by: str, at: datetime
     ) -> None:
-        """Begin to dispatch; every notice must be approved with exactly the given hash.
+        """Begin to dispatch in the incident's `mode`; every notice must be approved with exactly the given hash.
 
         Raises:
             ApprovalError: a notice is not approved, or was edited after its approval.
@@ -291,7 +325,7 @@ class Incident(Aggregate):
             notices=dict(notices),
             owed=owed,
             audience=audience,
-            mode=mode,
+            mode=self.mode,
             by=by,
         )
 

@@ -8,20 +8,35 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from eventsourcing.application import AggregateNotFoundError
-from eventsourcing.persistence import IntegrityError
+from eventsourcing.domain import OriginatorIDError, OriginatorVersionError
+from eventsourcing.persistence import IntegrityError, StoredEvent
+from eventsourcing.utils import TopicError
 
 from incidents.case import store
 from incidents.case.aggregate import Incident, incident_uuid
+from incidents.case.events import Created, IncidentEvent
 from incidents.case.staff import normalise
-from incidents.errors import IncidentError, IncidentNotFoundError
+from incidents.errors import IncidentError, IncidentNotFoundError, IncidentUnreadableError
 from ledger.application import LedgerApplication
 from ledger.encoding import format_time
+from ledger.errors import TocsinError
 
 if TYPE_CHECKING:
     from ledger import Ledger
 
 _ATTEMPTS: Final = 20
+
+_UNREADABLE: Final = (
+    AttributeError,
+    KeyError,
+    OriginatorIDError,
+    OriginatorVersionError,
+    TocsinError,
+    TopicError,
+    TypeError,
+    ValueError,
+)
+"""What reading an event that is not of its form can raise, whoever wrote it."""
 
 Also = Callable[[sqlite3.Connection], None]
 
@@ -73,23 +88,54 @@ class IncidentApplication(LedgerApplication):
                 continue
         raise IncidentError("Too many incidents are being declared at once; nothing was recorded, try again.")
 
-    def load(self, incident: str, *, version: int | None = None, as_of: datetime | None = None) -> Incident:
-        """An incident now, at a version, or as it was known at an instant.
+    def load(self, incident: str) -> Incident:
+        """An incident as it stands now.
+
+        Raises:
+            IncidentNotFoundError: there is no such incident.
+            IncidentUnreadableError: an event in its stream cannot be read.
+        """
+        return self.history(incident)[0]
+
+    def history(
+        self, incident: str, *, version: int | None = None, as_of: datetime | None = None
+    ) -> tuple[Incident, list[IncidentEvent]]:
+        """An incident now, at a version, or as it was known at an instant, with its events up to there.
 
         Raises:
             IncidentNotFoundError: there is no such incident, or there was none yet.
+            IncidentUnreadableError: an event in its stream cannot be read.
         """
-        uuid = self._uuid(incident)
-        if as_of is not None:
-            known = [event.originator_version for event in self.events.get(uuid) if event.timestamp <= as_of]  # type: ignore[attr-defined]
-            if not known:
-                raise IncidentNotFoundError(f"Incident {incident} was not declared yet at that time.")
-            version = max(known)
-        try:
-            found: Incident = self.repository.get(uuid, version=version)
-        except AggregateNotFoundError:
-            raise IncidentNotFoundError(f"Incident {incident} has no version {version}.") from None
-        return found
+        events: list[IncidentEvent] = []
+        held: Incident | None = None
+        for stored in self.ledger.recorder.select_events(self._uuid(incident), lte=version):
+            try:
+                event = self._decode(stored)
+                if as_of is not None and event.timestamp > as_of:
+                    break
+                held = event.mutate(held)
+            except _UNREADABLE as error:
+                what = str(error) if isinstance(error, TocsinError) else "it does not have the form of its type."
+                raise IncidentUnreadableError(
+                    f"Incident {incident} cannot be read: version {stored.originator_version} of stream "
+                    f"{stored.originator_id}, {stored.topic}: {what} Run `tocsin verify`; if it finds the ledger "
+                    "intact, use the version of Tocsin that wrote this event."
+                ) from error
+            events.append(event)
+        if held is None:
+            raise IncidentNotFoundError(f"Incident {incident} was not declared yet at that time.")
+        if version is not None and held.version != version:
+            raise IncidentNotFoundError(f"Incident {incident} has no version {version}.")
+        return held, events
+
+    def _decode(self, stored: StoredEvent) -> IncidentEvent:
+        event = self.mapper.to_domain_event(stored)
+        if not isinstance(event, IncidentEvent) or isinstance(event, Created) != (stored.originator_version == 1):
+            raise IncidentError("it does not belong there.")
+        wrong = event.wrong_field()
+        if wrong is not None:
+            raise IncidentError(f"its field {wrong} is missing or of another type.")
+        return event
 
     def _uuid(self, incident: str) -> UUID:
         with self.ledger.database.read() as connection:

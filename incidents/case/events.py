@@ -1,19 +1,30 @@
 """The events of an incident, as the log keeps them.
 
 Fields are JSON values only (no floats, times as RFC 3339 text) and hold no personal data: people are
-pseudonyms. A topic is for ever: a change beyond an optional field is a new version of the topic.
+pseudonyms. A topic is for ever: a change beyond an optional field is a new version of the topic. A field that
+a released version did not write has a default here, with which the older events are read.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from functools import cache
+from types import UnionType
+from typing import TYPE_CHECKING, Any, cast, get_origin, get_type_hints
 
 from eventsourcing.domain import Aggregate
 
 from incidents.case.facts import Clock, Fact, Source, SourceKind, State
-from incidents.case.records import Assessment, Campaign, NoticeVersion, Scope, Told
-from ledger.encoding import format_time
+from incidents.case.records import (
+    Assessment,
+    Campaign,
+    NoticeVersion,
+    Scope,
+    Told,
+    whole_decision,
+    whole_summary,
+)
+from ledger.encoding import format_time, parse_time
 
 if TYPE_CHECKING:
     from incidents.case.aggregate import Incident
@@ -24,6 +35,29 @@ class IncidentEvent(Aggregate.Event):
 
     by: str
 
+    def wrong_field(self) -> str | None:
+        """The first field that is missing or not of its type, None for a sound event."""
+        missing = object()
+        for name, kind in _kinds(type(self)):
+            value = getattr(self, name, missing)
+            if value is missing or not isinstance(value, kind):
+                return name
+        return None
+
+
+@cache
+def _kinds(event: type[IncidentEvent]) -> tuple[tuple[str, Any], ...]:
+    """The fields that an event adds to the library's, each with what `isinstance` takes."""
+    library = get_type_hints(Aggregate.Event)
+    hints = {name: kind for name, kind in get_type_hints(event).items() if name not in library}
+    return tuple((name, _class_of(kind)) for name, kind in hints.items())
+
+
+def _class_of(kind: Any) -> Any:
+    if kind is Any:
+        return object
+    return kind if isinstance(kind, UnionType) else get_origin(kind) or kind
+
 
 class Created(IncidentEvent, Aggregate.Created):
     """Somebody declared the incident."""
@@ -33,6 +67,7 @@ class Created(IncidentEvent, Aggregate.Created):
     title: str
     time_zone: str
     organisation: dict[str, str]
+    status: str = "Actual"
 
 
 class OrganisationStated(IncidentEvent):
@@ -85,6 +120,7 @@ class ClockRecorded(IncidentEvent):
 
     def apply(self, aggregate: Incident) -> None:
         """Add the clock to the history."""
+        parse_time(self.at)
         aggregate.clocks.append(
             Clock(
                 self.name,
@@ -117,7 +153,7 @@ class Scoped(IncidentEvent):
                 self.count,
                 self.log_size,
                 self.criteria,
-                self.summary,
+                whole_summary(self.summary),
                 self.difference,
                 format_time(self.timestamp),
                 self.originator_version,
@@ -144,7 +180,7 @@ class Assessed(IncidentEvent):
                 self.law_version,
                 self.digest,
                 self.log_size,
-                tuple(self.decisions),
+                tuple(whole_decision(item) for item in self.decisions),
                 tuple(self.changed),
                 format_time(self.timestamp),
                 self.originator_version,
@@ -181,8 +217,8 @@ class NoticeDrafted(IncidentEvent):
                 jurisdictions=tuple(self.jurisdictions),
                 duties=tuple(self.duties),
                 elements=tuple(self.elements),
-                messages=tuple(self.messages),
-                findings=tuple(self.findings),
+                messages=tuple(dict(item) for item in self.messages),
+                findings=tuple(dict(item) for item in self.findings),
                 content_hash=self.content_hash,
                 author=self.by,
                 at=format_time(self.timestamp),
@@ -219,7 +255,7 @@ class CampaignOpened(IncidentEvent):
     notices: dict[str, str]
     owed: int
     audience: str
-    mode: str
+    mode: str = "live"
 
     def apply(self, aggregate: Incident) -> None:
         """Remember the campaign."""
@@ -278,6 +314,7 @@ class RecipientTold(IncidentEvent):
 
     def apply(self, aggregate: Incident) -> None:
         """Remember it."""
+        parse_time(self.told_at)
         aggregate.told.append(
             Told(self.duty, self.stage, self.told_at, self.evidence, self.by, self.originator_version)
         )

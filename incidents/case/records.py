@@ -4,7 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import Any, Final, Literal, get_args
+
+from ledger.encoding import parse_time
+
+Status = Literal["Actual", "Exercise"]
+"""Whether an incident happened, in the words of OASIS CAP 1.2 (3.2.1, `status`)."""
+
+STATUSES: Final[tuple[str, ...]] = get_args(Status)
+
+_DECISION: Final[Mapping[str, Any]] = {
+    "stage": "",
+    "due_utc": None,
+    "last_day": None,
+    "anchor": None,
+    "why": (),
+    "missing": (),
+    "title": "",
+    "law": "",
+    "citation": "",
+    "jurisdictions": (),
+    "recipient_kind": "",
+    "recipient": "",
+    "confidence": "recalled",
+    "zone": "",
+    "words": "",
+}
+_SUMMARY: Final[Mapping[str, Any]] = {
+    "advice": "",
+    "by_confidence": {},
+    "by_jurisdiction": {},
+    "by_language": {},
+    "data_categories": (),
+    "entries": (),
+    "under_14": 0,
+    "under_18": 0,
+    "weaker_categories": {},
+}
+
+
+def whole_decision(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored decision with every field that a reader may ask for; older versions stored fewer.
+
+    Raises:
+        KeyError, TypeError, ValueError, InputError: it is no decision.
+    """
+    found = {**_DECISION, "duty": stored["duty"], "result": stored["result"], **stored}
+    if found["due_utc"] is not None:
+        parse_time(found["due_utc"])
+    if found["last_day"] is not None:
+        date.fromisoformat(found["last_day"])
+    return found
+
+
+def whole_summary(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stored summary of the affected people with every field that a reader may ask for."""
+    return {**_SUMMARY, **stored}
 
 
 @dataclass(frozen=True)

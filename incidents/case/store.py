@@ -82,6 +82,12 @@ def exists(connection: sqlite3.Connection, incident: str) -> bool:
     return row is not None
 
 
+def incident_of(connection: sqlite3.Connection, uuid: str) -> str | None:
+    """Short id of the incident with this stream, None when it is another stream."""
+    row = connection.execute("SELECT incident FROM incident_index WHERE uuid = ?", (uuid,)).fetchone()
+    return None if row is None else str(row["incident"])
+
+
 def add_entries(connection: sqlite3.Connection, incident: str, entries: Sequence[LoggedEntry]) -> None:
     """Note which log entries are about an incident."""
     connection.executemany(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
@@ -57,6 +58,11 @@ def decision_of(evaluation: Evaluation, law: Law, time_zone: str) -> Decision:
 def decisions_of(evaluations: Iterable[Evaluation], law: Law, time_zone: str) -> list[Decision]:
     """All decisions, in the order of the duties."""
     return [decision_of(item, law, time_zone) for item in evaluations]
+
+
+def counts(decisions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many decisions of each result, in the order of the results."""
+    return dict(sorted(Counter(item["result"] for item in decisions).items()))
 
 
 def digest(evaluations: Iterable[Evaluation]) -> str:

@@ -37,9 +37,6 @@ _STATE_OF_RESULT: Final[Mapping[str, State]] = {
     "undetermined": "to_clarify",
 }
 
-OWED: Final = frozenset({"due", "due_without_fixed_time", "due_relative", "not_started", "delayed"})
-"""Results that oblige (not `recommended`, `voluntary`, `exempt`, `not_required`, `not_in_force`)."""
-
 LEADS: Final = (timedelta(hours=24), timedelta(hours=2))
 """How long before a limit a reminder goes out, longest first."""
 

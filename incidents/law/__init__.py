@@ -11,6 +11,7 @@ from incidents.law.errors import LawDataError, LawError, LawFactsError, UnknownD
 from incidents.law.evaluation import ADVISED, NOT_OWED, OWED, RESULTS, Evaluation
 from incidents.law.facts import Facts
 from incidents.law.library import DISCLAIMER, Law
+from incidents.law.readings import Reading, outer_bounds
 
 __all__ = [
     "ADVISED",
@@ -25,5 +26,7 @@ __all__ = [
     "LawDataError",
     "LawError",
     "LawFactsError",
+    "Reading",
     "UnknownDutyError",
+    "outer_bounds",
 ]

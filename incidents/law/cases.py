@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,13 @@ from incidents.law.errors import CaseFileError, LawFactsError, Problem
 from incidents.law.evaluation import ADVISED, NOT_OWED, OWED, RESULTS, Evaluation, format_utc
 from incidents.law.library import Law
 from incidents.law.places import country
-from incidents.law.shape import Shape, parse_date
+from incidents.law.shape import Shape, parse_date, parse_instant
 from incidents.law.vocabulary import DATA
 from incidents.law.yamlfile import read_yaml_file
 
 SCOPES = ("complete", "listed")
+PROVENANCES = ("P", "S", "M", "own")
+"""Read in the source, confirmed by a summary of it, from memory of it (check), or written for the project."""
 RULE_CONFIDENCES = ("verified", "recalled", "partly_recalled", "conflicting_sources", "effective_date_doubtful")
 
 
@@ -45,6 +46,8 @@ class Case:
         expected: evaluations that must come out.
         not_expected: duties that must not be owed.
         complete: whether no other duty of the affected jurisdictions may be owed or advised.
+        provenance: where the outcome comes from, one of `PROVENANCES`; None where the case does not say.
+        assessment: the risk assessment behind the `risk` of the facts (see `incidents.risk`), for readers.
     """
 
     id: str
@@ -53,6 +56,8 @@ class Case:
     expected: tuple[Expectation, ...]
     not_expected: tuple[str, ...]
     complete: bool
+    provenance: str | None = None
+    assessment: Json = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,8 @@ def _case(entry: Json, path: str, problems: list[Problem]) -> Case:
         expected=tuple(expected),
         not_expected=shape.texts("not_expected"),
         complete=shape.word("expected_scope", SCOPES, default="listed") == "complete",
+        provenance=shape.word("provenance", PROVENANCES) if shape.has("provenance") else None,
+        assessment=shape.take("assessment"),
     )
     shape.done()
     return case
@@ -127,20 +134,12 @@ def _expectation(shape: Shape) -> Expectation:
     )
     for key in ("info", "why", "other_readings"):  # for readers
         shape.take(key)
-    if expectation.due_utc is not None and _instant(expectation.due_utc) is None:
+    if expectation.due_utc is not None and parse_instant(expectation.due_utc) is None:
         shape.problem("due_utc", "expected '2026-03-13T08:00:00Z'")
     if expectation.last_day is not None and parse_date(expectation.last_day) is None:
         shape.problem("last_day", "expected a quoted date 'YYYY-MM-DD'")
     shape.done()
     return expectation
-
-
-def _instant(text: str) -> dt.datetime | None:
-    try:
-        instant = dt.datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return instant.astimezone(dt.UTC) if instant.tzinfo else None
 
 
 def check(law: Law, cases: Iterable[Case]) -> Iterator[Verdict]:
@@ -202,7 +201,7 @@ def _differences(wanted: Expectation, got: Evaluation) -> Iterator[str]:
         yield f"got {got.result}{missing}"
     if wanted.due_utc is not None:
         due = format_utc(got.due_utc) if got.due_utc else None
-        if got.due_utc is None or _instant(due or "") != _instant(wanted.due_utc):
+        if got.due_utc is None or parse_instant(due or "") != parse_instant(wanted.due_utc):
             yield f"due_utc: wanted {wanted.due_utc}, got {due}"
     if wanted.last_day is not None and (got.last_day is None or got.last_day.isoformat() != wanted.last_day):
         yield f"last_day: wanted {wanted.last_day}, got {got.last_day}"

@@ -21,6 +21,9 @@ KINDS = (
     "hours", "calendar_days", "business_days", "months",
     "end_of_year_plus_days", "fixed_date", "relative", "words_only",
 )  # fmt: skip
+READING_RULES = (
+    "hours_from_next_full_hour", "next_working_day", "two_working_days", "same_clock_time", "other_calendar",
+)  # fmt: skip
 COUNT_RULES = ("start_day_excluded", "start_day_is_day_1")
 RELATIONS = ("before", "at_or_before", "concurrent", "after")
 HERE = "established_in"
@@ -87,6 +90,23 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherReading:
+    """Another reading of the same limit that somebody defends; shown beside the target, never instead of it.
+
+    Attributes:
+        name: as the output calls it.
+        rule: one of `READING_RULES`; `readings.py` computes it.
+        calendar: id, or `established_in`, for the rules about working days.
+        words: where the reading comes from.
+    """
+
+    name: str
+    rule: str
+    calendar: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deadline:
     """When a stage is due.
 
@@ -107,6 +127,7 @@ class Deadline:
         cap: further limit in hours.
         roll: what happens on closed days.
         earlier_of: further deadlines; the earliest wins.
+        readings: other readings of this limit.
         shown: fields shown to people and not computed, as written.
     """
 
@@ -126,6 +147,7 @@ class Deadline:
     cap: Cap | None
     roll: Roll | None
     earlier_of: tuple[Deadline, ...]
+    readings: tuple[OtherReading, ...]
     shown: Mapping[str, Json]
 
     def nodes(self) -> tuple[Node, ...]:
@@ -179,6 +201,7 @@ class DeadlineReader:
             cap=self._cap(cap) if cap else None,
             roll=self._roll(roll, kind) if roll else None,
             earlier_of=self._further(shape) if counted else (),
+            readings=self._readings(shape, kind) if counted else (),
             shown={key: shape.take(key) for key in shape.keys() if key in SHOWN},  # noqa: SIM118  # a Shape is not a mapping
         )
         if kind == "fixed_date" and parse_month_day(f"{deadline.month:02}-{deadline.day:02}") is None:
@@ -256,6 +279,21 @@ class DeadlineReader:
         )
         shape.done()
         return roll
+
+    def _readings(self, shape: Shape, kind: str) -> tuple[OtherReading, ...]:
+        found = []
+        for path, item in shape.items("readings"):
+            inner = Shape(item, path, self.problems)
+            rule = inner.word("rule", READING_RULES)
+            if (rule == "hours_from_next_full_hour") != (kind == "hours"):
+                inner.problem("rule", "hours_from_next_full_hour is for limits in hours, the others for days")
+            if rule == "other_calendar" and kind != "business_days":
+                inner.problem("rule", "other_calendar is for limits in working days")
+            counted = rule in ("next_working_day", "two_working_days", "other_calendar")
+            calendar = self._calendar(inner) if counted else ""
+            found.append(OtherReading(inner.text("name"), rule, calendar, inner.text("words")))
+            inner.done()
+        return tuple(found)
 
     def _further(self, shape: Shape) -> tuple[Deadline, ...]:
         found = []

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from zoneinfo import ZoneInfo
 
 from incidents.law.calendars import Calendar
+from incidents.law.contradictions import PROCESSOR
 from incidents.law.duties import Delay, Duty
 from incidents.law.evaluation import Evaluation
-from incidents.law.facts import PROCESSOR, Facts
+from incidents.law.facts import Facts
 from incidents.law.localtime import zone
 from incidents.law.logic import FALSE, TRUE, Finding, Leaf
 from incidents.law.timing import Clock, Outcome, Timing

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from incidents.law.contradictions import PROCESSOR, contradictions
 from incidents.law.errors import LawFactsError, Problem
 from incidents.law.localtime import load_zone, to_utc
 from incidents.law.places import is_place
@@ -36,13 +37,6 @@ SETS: Mapping[str, str] = {
 FLAGS = ("name_exposed", "encrypted", "encryption_key_compromised", "minors")
 PLACES = ("established_in", "network_operated_in")
 MAPS: Mapping[str, str] = {"conditions": "conditions", "numbers": "numbers", "clocks": "clocks"}
-PROCESSOR = "processor_"
-
-# `occurrence` cannot come after these; other orders (a detection before or after awareness) are possible.
-_NOT_BEFORE_OCCURRENCE = (
-    "detection", "awareness", "discovery", "determination", "confirmation", "classification",
-    "individual_notice", "authority_notified", "incident_resolved", "incident_closed", "recovery",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +196,7 @@ class _Reader:
             clocks=self._clocks(time_zone),
         )
         shape.done()
-        self._contradictions(facts, affected, denied="minors" in stated)
+        self._contradictions(facts, affected, stated)
         return facts
 
     def _path_problem(self, path: str) -> str | None:
@@ -326,16 +320,15 @@ class _Reader:
             shape.done()
         return found
 
-    def _contradictions(self, facts: Facts, affected: tuple[People, ...], *, denied: bool) -> None:
-        happened = facts.clocks.get("occurrence")
-        for name in _NOT_BEFORE_OCCURRENCE:
-            when = facts.clocks.get(name)
-            if happened and when and when < happened:
-                self.shape.problem(f"clocks.{name}", "lies before clocks.occurrence; one of the two is wrong")
-        if denied and facts.flags["minors"] is False:
+    def _contradictions(self, facts: Facts, affected: tuple[People, ...], stated: frozenset[str]) -> None:
+        self.problems.extend(contradictions(facts, stated))
+        minors = facts.flags["minors"] if "minors" in stated else None
+        if minors is False:
             for position, people in enumerate(affected):
                 if (people.under_18 or 0) + (people.under_14 or 0) > 0:
                     self.shape.problem(f"affected[{position}].minors", "counts minors, but the fact minors is false")
+        if minors and affected and all(people.under_18 == 0 for people in affected):
+            self.shape.problem("minors", "minors are affected, but every count of people under 18 is zero")
 
 
 def exact_number(value: object) -> Fraction | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from incidents.law.authorities import FILE as AUTHORITIES
+from incidents.law.authorities import Directory
 from incidents.law.calendars import FILE as CALENDARS
 from incidents.law.calendars import Calendar, parse_calendars
 from incidents.law.duties import Duty, DutyReader, inherit
@@ -18,11 +20,11 @@ from incidents.law.evaluation import Evaluation
 from incidents.law.facts import Facts
 from incidents.law.parsecache import recall, remember
 from incidents.law.questions import Question, open_questions
+from incidents.law.readings import Reading, readings
 from incidents.law.vocabulary import DATA, Vocabulary
 from incidents.law.vocabulary import FILE as DEFINITIONS
 from incidents.law.yamlfile import read_yaml
 
-AUTHORITIES = "authorities.yaml"
 DUTIES = "duties"
 DISCLAIMER = "Not legal advice. Entries marked recalled were not checked against the text: counsel must confirm them."
 
@@ -36,14 +38,14 @@ class Law:
         duties: by id, in the order of the files.
         vocabulary: the closed lists.
         calendars: working-day calendars by id.
-        authorities: the authority directory, as written.
+        authorities: the authority directory.
     """
 
     version: str
     duties: Mapping[str, Duty]
     vocabulary: Vocabulary
     calendars: Mapping[str, Calendar]
-    authorities: Mapping[str, Any]
+    authorities: Directory
 
     def __repr__(self) -> str:
         return f"Law({self.version[:16]}, {len(self.duties)} duties)"
@@ -108,10 +110,8 @@ class Law:
                 raise LawDataError([Problem(name, "file missing")])
         vocabulary = Vocabulary.parse(documents[DEFINITIONS])
         calendars = parse_calendars(documents[CALENDARS])
-        authorities = documents[AUTHORITIES]
         problems: list[Problem] = []
-        if not isinstance(authorities, dict):
-            problems.append(Problem(AUTHORITIES, "expected a mapping"))
+        authorities = Directory.parse(documents[AUTHORITIES], problems)
         reader = DutyReader(vocabulary, calendars, problems)
         found = [
             duty
@@ -163,6 +163,23 @@ class Law:
         """
         known = facts if isinstance(facts, Facts) else self.facts(facts)
         return evaluate(known, self.duties, self.calendars, instant)
+
+    def readings(self, facts: object, instant: dt.datetime | None = None) -> list[Reading]:
+        """Other readings of the limits that have a date: outer bounds and softer targets, as information.
+
+        Args:
+            facts: a mapping as in SCHEMA.md, section 1, or `Facts`.
+            instant: aware; only what had happened by then counts.
+
+        Returns:
+            Readings that differ from the target; see `outer_bounds` for the latest of each limit.
+
+        Raises:
+            LawFactsError: the facts are malformed.
+        """
+        known = facts if isinstance(facts, Facts) else self.facts(facts)
+        known = known.at(instant) if instant else known
+        return readings(known, self.duties, self.calendars, evaluate(known, self.duties, self.calendars))
 
     def questions(self, facts: object) -> list[Question]:
         """What to find out next, the most useful question first.

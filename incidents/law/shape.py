@@ -32,6 +32,22 @@ def parse_date(text: object) -> dt.date | None:
     return day if EARLIEST_YEAR <= day.year <= LATEST_YEAR else None
 
 
+def parse_instant(text: str) -> dt.datetime | None:
+    """Read an RFC 3339 time.
+
+    Args:
+        text: for example `2026-03-10T09:00:00Z`.
+
+    Returns:
+        The instant in UTC, or None when it is not one or has no offset.
+    """
+    try:
+        instant = dt.datetime.fromisoformat(text)
+        return instant.astimezone(dt.UTC) if instant.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
 class Shape:
     """One mapping being read: fields are taken by name, and what is left over is a problem.
 

@@ -77,7 +77,7 @@ class Outcome:
     missing: set[str] = field(default_factory=set)
 
 
-class _NoAnswerError(Exception):
+class NoAnswerError(Exception):
     """No date can be given; `result` and `missing` say why."""
 
     def __init__(self, result: str, missing: tuple[str, ...]) -> None:
@@ -117,7 +117,7 @@ class Timing:
             if deadline.kind == "words_only":
                 return self._words_only(deadline, outcome)
             limit = self._limit(deadline, outcome)
-        except _NoAnswerError as error:
+        except NoAnswerError as error:
             outcome.missing.update(error.missing)
             return Outcome(error.result, why=outcome.why, missing=outcome.missing)
         except CalendarGapError as error:
@@ -144,7 +144,7 @@ class Timing:
         if not recorded or (lacking and anchor.rule == "latest"):
             paths = tuple(path for clock in lacking for path in clock.paths)
             result = "undetermined" if any(clock.unknown for clock in lacking) else "not_started"
-            raise _NoAnswerError(result, paths)
+            raise NoAnswerError(result, paths)
         outcome.missing.update(path for clock in lacking if clock.unknown for path in clock.paths)
         pick = max if anchor.rule == "latest" else min
         return pick(recorded, key=lambda clock: clock.when or dt.datetime.max.replace(tzinfo=dt.UTC))
@@ -154,18 +154,18 @@ class Timing:
         if not deadline.earlier_of:
             return self._single(deadline, outcome)
         limits: list[Limit] = []
-        waiting: list[_NoAnswerError] = []
+        waiting: list[NoAnswerError] = []
         for part in (deadline, *deadline.earlier_of):
             try:
                 limits.append(self._single(part, outcome))
-            except _NoAnswerError as error:
+            except NoAnswerError as error:
                 if not error.waits_for_clock:
                     raise
                 waiting.append(error)
         open_clocks = [error for error in waiting if error.result == "undetermined"]
         if not limits:
             result = "undetermined" if open_clocks else "not_started"
-            raise _NoAnswerError(result, tuple(path for error in waiting for path in error.missing))
+            raise NoAnswerError(result, tuple(path for error in waiting for path in error.missing))
         outcome.missing.update(path for error in open_clocks for path in error.missing)
         return min(limits, key=lambda limit: limit.end(self._zone))
 
@@ -203,7 +203,7 @@ class Timing:
                 counted = amount - 1 if deadline.count_rule == "start_day_is_day_1" else amount
                 return local + dt.timedelta(days=counted)
             case "business_days":
-                return self._calendar(deadline.calendar).after(local, amount, deadline.closed)
+                return self.calendar(deadline.calendar).after(local, amount, deadline.closed)
             case "months":
                 return add_months(local, amount)
             case "end_of_year_plus_days":
@@ -222,7 +222,7 @@ class Timing:
             outcome.missing |= cap.waived_if.missing(self._view)
         try:
             other = self._single(cap.deadline, outcome)
-        except _NoAnswerError as error:
+        except NoAnswerError as error:
             outcome.missing.update(error.missing)
             return limit
         return min(limit, other, key=lambda one: one.end(self._zone))
@@ -234,7 +234,7 @@ class Timing:
         if stays is None and roll.unless:
             outcome.missing |= roll.unless.missing(self._view)
             return limit  # the earlier date, until the fact is known
-        calendar = self._calendar(roll.calendar)
+        calendar = self.calendar(roll.calendar)
         day = limit.day or limit.end(self._zone).astimezone(self._zone).date()
         moved = calendar.next_open(day, roll.closed)
         if moved == day:
@@ -245,7 +245,13 @@ class Timing:
         at = dt.datetime.combine(moved, roll.at or dt.time(), tzinfo=self._zone)
         return Limit(limit.anchor, instant=at.astimezone(dt.UTC))
 
-    def _calendar(self, name: str) -> Calendar:
+    def calendar(self, name: str) -> Calendar:
+        """A calendar by id; `established_in` is that of the first establishment that has one.
+
+        Raises:
+            CalendarGapError: there is no such calendar.
+            NoAnswerError: it is not known where the organisation is established.
+        """
         if name != HERE:
             found = self._view.calendars.get(name)
             if found is None:
@@ -253,7 +259,7 @@ class Timing:
             return found
         places = self._view.facts.places["established_in"]
         if not places:
-            raise _NoAnswerError("undetermined", ("established_in",))
+            raise NoAnswerError("undetermined", ("established_in",))
         for place in places:
             found = self._view.calendars.get(country(place).lower())
             if found is not None:

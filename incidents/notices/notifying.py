@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from incidents.case.aggregate import Incident
-from incidents.case.facts import Fact, current, local_time, to_law_facts
+from incidents.case.facts import Fact, current, local_time
 from incidents.case.records import NoticeVersion
 from incidents.errors import IncidentError
 from incidents.law import Law
@@ -50,11 +50,6 @@ class Told:
     reached: Mapping[str, Reach]
 
 
-def law_facts(incident: Incident) -> dict[str, Any]:
-    """The facts of an incident as the law engine reads them."""
-    return to_law_facts(incident.facts, incident.clocks, incident.time_zone)
-
-
 def whom(ledger: Ledger, law: Law, incident: Incident, members: AffectedSet, *, everybody: bool) -> Told:
     """Who is to be told on the decisions of the last assessment.
 
@@ -66,7 +61,7 @@ def whom(ledger: Ledger, law: Law, incident: Incident, members: AffectedSet, *, 
     if not incident.assessments:
         raise IncidentError(f"{incident.incident} is not assessed; assess it first, so that it is clear what is owed.")
     codes = [member.jurisdiction for member in members.members if member.jurisdiction]
-    reached = reach(law, law_facts(incident), incident.assessments[-1].decisions, codes)
+    reached = reach(law, incident.law_facts, incident.assessments[-1].decisions, codes)
     refs = sorted({ref for member in members.members for ref in member.guardians})
     guardians = profiles_of(ledger, refs)
     return Told(tuple(tellings(members, reached, guardians, everybody=everybody)), reached)
@@ -212,12 +207,12 @@ class CampaignPlan:
     recipients: tuple[Recipient, ...]
 
 
-def already_told(ledger: Ledger, incident: Incident, mode: str) -> frozenset[tuple[str, str, str]]:
+def already_told(ledger: Ledger, incident: Incident) -> frozenset[tuple[str, str, str]]:
     """(notice, person, addressee) of finished campaigns whose notice still is the current version."""
     found: set[tuple[str, str, str]] = set()
     with ledger.database.read() as connection:
         for campaign in incident.campaigns.values():
-            if campaign.mode != mode or campaign.finished_at is None:
+            if campaign.mode != incident.mode or campaign.finished_at is None:
                 continue
             same = {name for name, held in campaign.notices.items() if incident.notice(name).content_hash == held}
             for telling in outbox.tellings_of(connection, campaign.id):
@@ -295,12 +290,13 @@ def duties_met(incident: Incident) -> dict[str, str]:
     """Individuals' duties that the finished campaigns fulfil, each with its evidence in words.
 
     A duty counts as met when every campaign that carries it is finished, and everybody was reached or, for
-    those who were not, a public announcement was made.
+    those who were not, a public announcement was made. In an exercise this plays out the same way: its drill
+    campaigns fulfil its duties, and nobody's.
     """
     carried: dict[str, list[str]] = {}
     for campaign in incident.campaigns.values():
-        if campaign.mode != "live":
-            continue  # an exercise tells nobody
+        if campaign.mode != incident.mode:
+            continue
         for notice in campaign.notices:
             for duty in incident.notice(notice).duties:
                 if campaign.id not in carried.setdefault(duty, []):

@@ -10,10 +10,16 @@ How sure we are, per person:
   the person is named as a subject of such an event;
 - *probable*: the same, but the log does not say how the attempt ended; or the resource itself was searched
   (a query over a table shows contents, but the log does not say whose);
-- *possible*: the attempt failed or was denied, or only the container of the resource was listed.
+- *possible*: the attempt on that very resource or person failed or was denied, or the container of the
+  resource was listed.
 
-Listing a container names keys, not contents, so it never makes more than *possible*. Reading one object
-touches exactly the people whom the inventory lists for that object, never those of its neighbours.
+Listing a container names keys, not contents, so it never makes more than *possible*; a listing that failed or
+was denied named nothing and makes nobody affected. Reading one object touches exactly the people whom the
+inventory lists for that object, never those of its neighbours.
+
+What data of theirs: only what the accesses of their own confidence reached. Whose record was read, and who
+also stands in a file that was merely listed, is told of the record; the file's data are counted apart
+(`Evidence.weaker`), for those who decide whether to look further.
 """
 
 from __future__ import annotations
@@ -30,7 +36,6 @@ from ledger.encoding import canonical, parse
 from ledger.merkle import inclusion_proof, leaf_hash, root_hash
 
 Confidence = Literal["confirmed", "probable", "possible"]
-Touch = Literal["content", "listing"]
 
 ORDER: Final[tuple[Confidence, ...]] = ("confirmed", "probable", "possible")
 
@@ -54,6 +59,9 @@ CONTENT: Final = frozenset(
 
 LISTING: Final = frozenset({"data.search"})
 """Actions that show what there is, and of a container nothing more."""
+
+FAILED: Final = frozenset({"denied", "failure", "error"})
+"""Outcomes of an attempt that did not succeed; "" (the log does not say) is not among them."""
 
 ENTRIES_SHOWN: Final = 50
 """Entries kept per member; their number is kept in full."""
@@ -116,7 +124,7 @@ class Member:
         under_18: a minor at the time of the incident.
         under_14: younger than 14 at the time of the incident.
         guardians: pseudonyms of their guardians.
-        data_categories: kinds of data about them that were held where the intruder was.
+        data_categories: kinds of data about them held where accesses of this confidence were.
         legal_classes: legal classes of that data.
         entries: leaf indices of the entries that put them here, the first `ENTRIES_SHOWN`.
         entry_count: how many entries there are in all.
@@ -240,8 +248,8 @@ class Evidence:
     def __init__(self) -> None:
         self._sure: dict[str, Confidence] = {}
         self._entries: dict[str, set[int]] = {}
-        self._categories: dict[str, set[str]] = {}
-        self._classes: dict[str, set[str]] = {}
+        self._categories: dict[tuple[str, Confidence], set[str]] = {}
+        self._classes: dict[tuple[str, Confidence], set[str]] = {}
 
     def add(self, ref: str, confidence: Confidence, index: int, holding: Holding | None = None) -> None:
         """One reason why a person is affected."""
@@ -250,26 +258,36 @@ class Evidence:
             self._sure[ref] = confidence
         self._entries.setdefault(ref, set()).add(index)
         if holding is not None:
-            self._categories.setdefault(ref, set()).update(holding.categories)
-            self._classes.setdefault(ref, set()).update(holding.legal_classes)
+            self._categories.setdefault((ref, confidence), set()).update(holding.categories)
+            self._classes.setdefault((ref, confidence), set()).update(holding.legal_classes)
 
     def refs(self) -> list[str]:
         """Everybody found so far."""
         return sorted(self._sure)
 
+    def weaker(self) -> dict[str, int]:
+        """Data that only accesses of a lower confidence than the person's own reached: category to people."""
+        found: dict[str, set[str]] = {}
+        for (ref, confidence), categories in self._categories.items():
+            own = self._sure[ref]
+            if confidence != own:
+                for category in categories - self._categories.get((ref, own), set()):
+                    found.setdefault(category, set()).add(ref)
+        return {category: len(found[category]) for category in sorted(found)}
+
     def member(self, ref: str, profile: Profile, occurred: date) -> Member:
         """The finished member."""
-        entries = sorted(self._entries[ref])
+        entries, confidence = sorted(self._entries[ref]), self._sure[ref]
         return Member(
             ref=ref,
-            confidence=self._sure[ref],
+            confidence=confidence,
             jurisdiction=profile.jurisdiction,
             language=profile.language,
             under_18=younger(profile.born, occurred, 18),
             under_14=younger(profile.born, occurred, 14),
             guardians=profile.guardians,
-            data_categories=tuple(sorted(self._categories.get(ref, ()))),
-            legal_classes=tuple(sorted(self._classes.get(ref, ()))),
+            data_categories=tuple(sorted(self._categories.get((ref, confidence), ()))),
+            legal_classes=tuple(sorted(self._classes.get((ref, confidence), ()))),
             entries=tuple(entries[:ENTRIES_SHOWN]),
             entry_count=len(entries),
         )
@@ -283,16 +301,32 @@ def younger(born: date | None, at: date, years: int) -> bool:
     return (at.year - born.year) - ((at.month, at.day) < (born.month, born.day)) < years
 
 
-def confidence_of(access: Accessed) -> tuple[Touch, Confidence] | None:
+@dataclass(frozen=True)
+class Meaning:
+    """What one access means, by how it touched somebody; None for nobody.
+
+    Attributes:
+        named: for a person whom the event names.
+        held: for those whose data the resource itself holds.
+        inside: for those whose data lie in resources inside the resource.
+    """
+
+    named: Confidence
+    held: Confidence
+    inside: Confidence | None
+
+
+def meaning_of(access: Accessed) -> Meaning | None:
     """What one access means for the people behind it; None when it reaches nobody's data."""
-    outcome = access.outcome
+    if access.action not in CONTENT | LISTING:
+        return None
+    if access.outcome in FAILED:
+        return Meaning(named="possible", held="possible", inside=None)
+    named: Confidence = "confirmed" if access.outcome == "success" else "probable"
     if access.action in CONTENT:
-        if outcome == "success":
-            return "content", "confirmed"
-        return "content", "possible" if outcome in {"denied", "failure", "error"} else "probable"
-    if access.action in LISTING:
-        return "listing", "possible" if outcome in {"denied", "failure", "error"} else "probable"
-    return None
+        return Meaning(named, held=named, inside=None)
+    # A search result that names people showed them; of the others in the resource it may have shown some.
+    return Meaning(named, held="probable", inside="possible")
 
 
 def collect(
@@ -311,26 +345,24 @@ def collect(
     exact: dict[str, tuple[Holding, ...]] = {}
     below: dict[str, tuple[Holding, ...]] = {}
     for access in accesses:
-        meaning = confidence_of(access)
+        meaning = meaning_of(access)
         if meaning is None:
             continue
-        touch, confidence = meaning
         if access.subject is not None:
-            # A search result that names people showed them, so the named are as sure as the outcome.
-            named: Confidence = "confirmed" if access.outcome == "success" else confidence
-            evidence.add(access.subject, named, access.index)
+            evidence.add(access.subject, meaning.named, access.index)
         if access.resource is None:
             continue
         if access.resource not in exact:
             exact[access.resource] = tuple(held_in(access.resource))
         for holding in exact[access.resource]:
+            confidence = meaning.named if holding.subject == access.subject else meaning.held
             evidence.add(holding.subject, confidence, access.index, holding)
-        if touch == "content":
+        if meaning.inside is None:
             continue
         if access.resource not in below:
             below[access.resource] = tuple(held_below(access.resource))
         for holding in below[access.resource]:
-            evidence.add(holding.subject, "possible", access.index, holding)
+            evidence.add(holding.subject, meaning.inside, access.index, holding)
     return evidence
 
 
@@ -344,29 +376,3 @@ def freeze(evidence: Evidence, profiles: Mapping[str, Profile], occurred: dateti
     """
     day = occurred.date()
     return AffectedSet(tuple(evidence.member(ref, profiles.get(ref, Profile()), day) for ref in evidence.refs()))
-
-
-def advice(accesses: int, found: AffectedSet, criteria: Mapping[str, Any]) -> str:
-    """What to do when nobody was found, or somebody whom the directory does not place; else "".
-
-    Args:
-        accesses: how many accesses matched the criteria.
-        found: the set.
-        criteria: the criteria as JSON values, only those that were set.
-    """
-    if found.count:
-        lost = sum(member.jurisdiction is None for member in found.members)
-        if not lost:
-            return ""
-        return (
-            f"{lost} affected people have no known jurisdiction, so no duty to them can be assessed. "
-            "Load them into the people directory and scope again."
-        )
-    if accesses:
-        return (
-            f"No affected persons found: {accesses} accesses matched, but the inventory lists nobody for the resources "
-            "they touched. Load an inventory that covers these resources."
-        )
-    narrow = sorted(name for name, value in criteria.items() if value)
-    hint = f"widen or drop one of: {', '.join(narrow)}" if narrow else "import the logs of the systems concerned"
-    return f"No affected persons found: no access matched. {hint[0].upper()}{hint[1:]}."

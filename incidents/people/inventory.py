@@ -140,17 +140,27 @@ def load_inventory(
         raise LineError(f"{path.name} holds no resources; every line must be one JSON object.")
     root = root_hash([leaf_hash(canonical(_row(item))) for item in sorted(holdings, key=_order)]).hex()
 
-    def write(connection: sqlite3.Connection, _indices: Sequence[int]) -> None:
+    people = len({item.subject for item in holdings})
+
+    def load(connection: sqlite3.Connection, _first: int) -> Sequence[OwnEvent]:
         connection.executemany("DELETE FROM incident_inventory WHERE resource = ?", [(name,) for name in seen])
         connection.executemany(
             "INSERT INTO incident_inventory (resource, subject, categories, classes) VALUES (?, ?, ?, ?)",
             [(item.resource, item.subject, _text(item.categories), _text(item.legal_classes)) for item in holdings],
         )
+        data = {"resources": len(seen), "holdings": len(holdings), "people": people, "digest": root, "by": by}
+        return [OwnEvent(type=LOADED, data={**data, "table": table_root(connection)})]
 
-    people = len({item.subject for item in holdings})
-    data = {"resources": len(seen), "holdings": len(holdings), "people": people, "digest": root, "by": by}
     ledger.database.ensure(SCHEMA)
-    return Loaded(len(seen), root, ledger.record([OwnEvent(type=LOADED, data=data)], also=write)[0])
+    return Loaded(len(seen), root, ledger.decide(load)[0])
+
+
+def table_root(connection: sqlite3.Connection) -> str:
+    """Merkle root (hex) over the whole inventory as it stands: what a scope determined next will read."""
+    rows = connection.execute(
+        "SELECT resource, subject, categories, classes FROM incident_inventory ORDER BY resource, subject"
+    )
+    return root_hash([leaf_hash(canonical(list(row))) for row in rows]).hex()
 
 
 def _holdings(ledger: Ledger, entry: Entry) -> list[Holding]:

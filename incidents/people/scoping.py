@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from incidents.people import affected, inventory
 from incidents.people.affected import AffectedSet, Profile
 from ledger.access import Access, Criteria
 from ledger.encoding import format_time, parse_time
-from ledger.errors import InputError, NotFoundError
+from ledger.errors import ErasedError, InputError, NotFoundError
 from ledger.vault import REF, Kind
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Scoped:
         accesses: how many rows of the access index matched.
         criteria: what was asked for, as JSON values.
         occurred: the instant at which ages were counted.
+        weaker: data category -> people for whom only accesses of less than their own confidence reached it.
     """
 
     members: AffectedSet
@@ -39,6 +40,7 @@ class Scoped:
     accesses: int
     criteria: dict[str, Any]
     occurred: datetime
+    weaker: dict[str, int]
 
     def summary(self) -> dict[str, Any]:
         """The set in numbers, with what to do when it is empty."""
@@ -46,8 +48,9 @@ class Scoped:
         return {
             **self.members.summary(),
             "accesses": self.accesses,
-            "advice": affected.advice(self.accesses, self.members, asked),
+            "advice": advice(self.accesses, self.members, asked),
             "occurred": format_time(self.occurred),
+            "weaker_categories": self.weaker,
         }
 
 
@@ -123,19 +126,19 @@ def determine(ledger: Ledger, incident: Incident, asked: Criteria) -> Scoped:
     profiles = profiles_of(ledger, evidence.refs())
     members = affected.freeze(evidence, profiles, occurred)
     wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(asked).items()}
-    return Scoped(members, size, count, wanted, occurred)
+    return Scoped(members, size, count, wanted, occurred, evidence.weaker())
 
 
 def profiles_of(ledger: Ledger, refs: Sequence[str]) -> dict[str, Profile]:
     """Profiles by pseudonym; who was erased, or belongs to no directory, is left out or has no details."""
     try:
         return {ref: Profile.of(found) for ref, found in ledger.vault.profiles(refs).items()}
-    except NotFoundError:
+    except (NotFoundError, ErasedError):
         known: dict[str, Profile] = {}
         for ref in refs:
             try:
                 known[ref] = Profile.of(ledger.vault.profile(ref))
-            except NotFoundError:
+            except (NotFoundError, ErasedError):
                 continue  # erased: still affected, but nothing is known that could be told or counted
         return known
 
@@ -181,3 +184,29 @@ def derived_facts(incident: Incident, scoped: Scoped, by: str) -> list[Fact]:
         for path, value in values.items()
         if path not in standing or standing[path].value != value or standing[path].state != "known"
     ]
+
+
+def advice(accesses: int, found: AffectedSet, criteria: Mapping[str, Any]) -> str:
+    """What to do when nobody was found, or somebody whom the directory does not place; else "".
+
+    Args:
+        accesses: how many accesses matched the criteria.
+        found: the set.
+        criteria: the criteria as JSON values, only those that were set.
+    """
+    if found.count:
+        lost = sum(member.jurisdiction is None for member in found.members)
+        if not lost:
+            return ""
+        return (
+            f"{lost} affected people have no known jurisdiction, so no duty to them can be assessed. "
+            "Load them into the people directory and scope again."
+        )
+    if accesses:
+        return (
+            f"No affected persons found: {accesses} accesses matched, but the inventory lists nobody for the resources "
+            "they touched. Load an inventory that covers these resources."
+        )
+    narrow = sorted(name for name, value in criteria.items() if value)
+    hint = f"widen or drop one of: {', '.join(narrow)}" if narrow else "import the logs of the systems concerned"
+    return f"No affected persons found: no access matched. {hint[0].upper()}{hint[1:]}."

@@ -23,13 +23,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from incidents.case.records import Status
 from incidents.regulator.report import complete, render_pdf, stated_duties
+from incidents.views.wording import EXERCISE_BANNER
 from ledger import Criteria, Ledger, StoredEntry, verify_bundle
 from ledger.checkpoint import Checkpoint
 from ledger.container import pack
 from ledger.encoding import canonical, parse
 from ledger.errors import TocsinError
 from ledger.notes import Signer, sign_note, split_note
+from ledger.rotation import COMPROMISED, PURPOSE, ROTATED, Rotation
+from ledger.vocabulary import OWN_SOURCE
 from notifiers import outbox
 
 if TYPE_CHECKING:
@@ -38,11 +42,12 @@ if TYPE_CHECKING:
 
 _BESIDE: Final = (
     "org.tocsin.logging.started.v1",
+    "org.tocsin.ledger.succeeded.v1",
     "org.tocsin.directory.loaded.v1",
     "org.tocsin.inventory.loaded.v1",
     "org.tocsin.key.created.v1",
-    "org.tocsin.key.rotated.v1",
-    "org.tocsin.key.compromised.v1",
+    ROTATED,
+    COMPROMISED,
     "org.tocsin.key.destroyed.v1",
 )
 """Events that every bundle holds: which log this is, which keys signed it, what was known about whom."""
@@ -69,7 +74,7 @@ class Material:
     Attributes:
         incident: short id.
         stream: UUID of the incident's event stream, as entries write it.
-        vkey: the ledger's public key.
+        keys: the ledger's public keys, oldest first; the last one signs.
         checkpoint: the signed tree head to which all paths lead.
         entries: in log order.
         paths: inclusion path of each entry.
@@ -79,7 +84,7 @@ class Material:
 
     incident: str
     stream: str
-    vkey: str
+    keys: tuple[str, ...]
     checkpoint: bytes
     entries: tuple[StoredEntry, ...]
     paths: tuple[Sequence[bytes], ...]
@@ -96,6 +101,7 @@ class Written:
         size: bytes.
         digest: hex SHA-256 of the file.
         checkpoint: the signed tree head it proves against.
+        status: Actual, or Exercise for the bundle of a drill.
         verification: what the verifier said about it.
     """
 
@@ -103,6 +109,7 @@ class Written:
     size: int
     digest: str
     checkpoint: bytes
+    status: Status
     verification: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
@@ -111,6 +118,7 @@ class Written:
             "bytes": self.size,
             "file": str(self.path),
             "sha256": self.digest,
+            "status": self.status,
             "verification": dict(self.verification),
         }
 
@@ -149,14 +157,18 @@ def assemble(
         [dict(member) for member in material.members],
         receipts,
     )
-    report = canonical(complete(derived, stated, vkey=material.vkey, made=made))
-    policy = f"# The ledger this bundle came from. Pin it only if you got the key elsewhere.\nlog {material.vkey}\n"
+    vkey = material.keys[-1]
+    report = canonical(complete(derived, stated, vkey=vkey, made=made))
+    policy = f"# The ledger this bundle came from. Pin it only if you got the key elsewhere.\nlog {vkey}\n"
+    readme = README.format(incident=material.incident, origin=head.origin, size=head.size)
+    if derived["incident"].get("status") == "Exercise":
+        readme = f"{EXERCISE_BANNER}\n\n{readme}"
     files = {
-        "README.txt": README.format(incident=material.incident, origin=head.origin, size=head.size).encode(),
+        "README.txt": readme.encode(),
         "affected.ndjson": _ndjson(material.members),
         "checkpoint": material.checkpoint,
         "entries.ndjson": _ndjson(lines),
-        "keys.txt": f"{material.vkey}\n".encode(),
+        "keys.txt": "".join(f"{key}\n" for key in material.keys).encode(),
         "policy": f"{policy}quorum none\n".encode(),
         "receipts.ndjson": _ndjson(receipts),
         "report.json": report,
@@ -230,10 +242,11 @@ def collect(ledger: Ledger, service: IncidentService, incident: str) -> tuple[Ma
         wanted.update(_read(ledger, others - wanted.keys()))
         indices = sorted(wanted)
         checkpoint, paths = ledger.inclusion_paths(indices)
-        # A change between the first read and the last would make report and entries disagree.
-        if len(own) == view.version == service.view(incident).version:
-            entries = tuple(wanted[index] for index in indices)
-            material = Material(incident, view.uuid, ledger.vkey, checkpoint, entries, tuple(paths), members, receipts)
+        entries = tuple(wanted[index] for index in indices)
+        keys = _keys(entries, ledger.origin) or (ledger.vkey,)
+        # A change between the first read and the last would make report, keys and entries disagree.
+        if len(own) == view.version == service.view(incident).version and keys[-1] == ledger.vkey:
+            material = Material(incident, view.uuid, keys, checkpoint, entries, tuple(paths), members, receipts)
             return material, view
     raise BundleError(f"Incident {incident} kept changing while the bundle was made; try again in a moment.")
 
@@ -262,6 +275,23 @@ def _beside(ledger: Ledger, incident: str) -> list[int]:
         ]
         start = page[-1].id + 1
     return found
+
+
+def _keys(entries: Iterable[StoredEntry], origin: str) -> tuple[str, ...]:
+    """The keys that the rotations among the entries lead through, oldest first; none without a rotation.
+
+    Raises:
+        RotationError: a rotation is not vouched for by both keys.
+    """
+    keys: list[str] = []
+    for stored in entries:
+        if stored.payload is None or (stored.decode().type, stored.decode().source) != (ROTATED, OWN_SOURCE):
+            continue
+        data = parse(stored.payload).get("data") or {}
+        if data.get("purpose") == PURPOSE:
+            rotation = Rotation.read(data, origin, stored.index)
+            keys += [rotation.new] if keys else [rotation.old, rotation.new]
+    return tuple(keys)
 
 
 def _matched(ledger: Ledger, view: IncidentView, members: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -303,7 +333,8 @@ def write_bundle(ledger: Ledger, service: IncidentService, incident: str, path: 
             "and was not written. Run `tocsin verify` to see what is damaged in the ledger."
         )
     _write(path, data)
-    return Written(path, len(data), hashlib.sha256(data).hexdigest(), material.checkpoint, result)
+    digest = hashlib.sha256(data).hexdigest()
+    return Written(path, len(data), digest, material.checkpoint, view.status, result)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -337,7 +368,8 @@ affected.ndjson   the people found to be affected, under pseudonyms
 receipts.ndjson   what was handed to whom for delivery, under pseudonyms
 checkpoint        the ledger's signed state, to which every proof leads
 manifest.note     the signed list of all these files
-keys.txt, policy  the ledger's public key
+keys.txt          the ledger's public keys, oldest first; the last one signed this
+policy            the last key, as a policy
 verify_bundle.py  a program that checks all this
 
 HOW TO CHECK IT
@@ -345,7 +377,8 @@ You need Python 3.8 or newer, nothing else, and no network:
 
     python verify_bundle.py FILE.zip --vkey KEY
 
-Ask the organisation for KEY by another way than this file (a letter, its web site, a call). Take
+Ask the organisation for KEY by another way than this file (a letter, its web site, a call). If you have an
+older key of this ledger, it serves too: the program follows how each key was replaced by the next. Take
 verify_bundle.py from the Tocsin repository if you can: whoever could forge this bundle could also replace
 the copy in it. Exit status 0 is intact, 2 damaged, 3 not signed as KEY demands, 4 unreadable.
 

@@ -23,6 +23,7 @@ import typst
 from pylopdf_fonts_zh_cn import __file__ as _fonts_package
 
 from incidents.views import IncidentView
+from incidents.views.wording import EXERCISE_BANNER, provision
 from ledger.encoding import canonical, format_time, parse_time
 from ledger.errors import TocsinError
 
@@ -172,17 +173,18 @@ def for_people(report: Mapping[str, Any]) -> dict[str, Any]:
         affected = {**affected, "criteria": asked}
     return {
         **report,
+        "exercise": EXERCISE_BANNER if report["incident"].get("status") == "Exercise" else None,
         "affected": affected,
         "duties": [_brief(row) for row in shown if row.get("result") != _OPEN],
-        "undetermined": [row for row in shown if row.get("result") == _OPEN],
+        "undetermined": [_brief(row) for row in shown if row.get("result") == _OPEN],
         "left_out": dict(sorted(quiet.items())),
     }
 
 
 def _brief(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A decision whose reasons do not repeat the citation that stands beside them."""
+    """A decision under its law and article in short; its reasons do not repeat the citation beside them."""
     why = [reason.removesuffix(f" [{row.get('citation')}]") for reason in row.get("why") or ()]
-    return {**row, "why": why}
+    return {**row, "why": why, "provision": provision(row.get("law") or "", row.get("citation") or "")}
 
 
 def render_pdf(report: Mapping[str, Any], digest: str) -> bytes:

@@ -15,8 +15,6 @@ from incidents.case.facts import Fact, Source, State, check_fact, to_law_facts, 
 from incidents.clocks import assessment, deadlines
 from incidents.clocks.ticking import tick
 from incidents.errors import IncidentError
-from incidents.law.questions import Question
-from incidents.notices import notifying
 from incidents.people import scoping
 from incidents.people.affected import AffectedSet
 from incidents.people.directory import Loaded, Progress, load_directory
@@ -66,6 +64,7 @@ class Casework(Reading):
         time_zone: str = "UTC",
         organisation: Mapping[str, str] | None = None,
         facts: Mapping[str, Any] | None = None,
+        exercise: bool = False,
     ) -> str:
         """Declare an incident; a title is enough.
 
@@ -77,6 +76,7 @@ class Casework(Reading):
             organisation: `name`, `contact_name`, `contact_email`, `contact_phone`, `contact_address`,
                 `website`, and optionally `sms_name`, `sms_sender`, `sender_email`.
             facts: facts known from the start, by path.
+            exercise: a drill, for ever: marked wherever it is shown, and its notices reach nobody.
 
         Returns:
             The short id, such as `INC-2026-0001`.
@@ -93,6 +93,7 @@ class Casework(Reading):
                 title=title.strip(),
                 time_zone=time_zone,
                 organisation=organisation or {},
+                status="Exercise" if exercise else "Actual",
                 by=who,
                 at=now,
             )
@@ -158,7 +159,7 @@ class Casework(Reading):
             checked = check_fact(path, state, value)
             incident.record_fact(Fact(path, state, checked, source, note, who, "", 0), at=now)
         if values:
-            self.law.facts(notifying.law_facts(incident))  # the words and what contradicts what
+            self.law.facts(incident.law_facts)  # the words and what contradicts what
 
     def record_clock(
         self, incident: str, name: str, at: datetime, *, by: str, entry: int | None = None, note: str = ""
@@ -168,7 +169,7 @@ class Casework(Reading):
         held.record_clock(
             name=name, stood=to_utc(at), source=self._source(entry, who), note=note, by=who, at=self._now()
         )
-        self.law.facts(notifying.law_facts(held))
+        self.law.facts(held.law_facts)
         return self._app.keep(held)[0]
 
     def _source(self, entry: int | None, who: str) -> Source:
@@ -200,7 +201,7 @@ class Casework(Reading):
         )
         for fact in scoping.derived_facts(held, found, who):
             held.record_fact(fact, at=now)
-        self.law.facts(notifying.law_facts(held))
+        self.law.facts(held.law_facts)
         self._app.keep(held, lambda connection: store.keep_affected(connection, found.members))
         return found.members
 
@@ -214,13 +215,10 @@ class Casework(Reading):
         self._assess(held, who, self._now())
         leaf = self._app.keep(held, lambda connection: self._write_deadlines(connection, held))[-1]
         last = held.assessments[-1]
-        results: dict[str, int] = {}
-        for item in last.decisions:
-            results[item["result"]] = results.get(item["result"], 0) + 1
-        return Assessed(last.law_version, last.digest, results, last.changed, leaf)
+        return Assessed(last.law_version, last.digest, assessment.counts(last.decisions), last.changed, leaf)
 
     def _assess(self, held: Incident, who: str, now: datetime) -> None:
-        facts = notifying.law_facts(held)
+        facts = held.law_facts
         said = self.law.assess(facts)
         decisions = assessment.decisions_of(said, self.law, held.time_zone)
         before = held.assessments[-1].decisions if held.assessments else ()
@@ -240,10 +238,6 @@ class Casework(Reading):
         rows = readmodel.deadlines_of(held, held.assessments[-1] if held.assessments else None)
         deadlines.write(connection, held.incident, rows)
 
-    def questions(self, incident: str) -> list[Question]:
-        """What to find out next about the undetermined duties, the most useful question first."""
-        return self.law.questions(notifying.law_facts(self._app.load(incident)))
-
     def preview(self, incident: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Which duties would change if these facts were stated; nothing is recorded."""
         held = self._app.load(incident)
@@ -253,7 +247,7 @@ class Casework(Reading):
             for path, value in values.items()
         ]
         facts = to_law_facts([*held.facts, *stated], held.clocks, held.time_zone)
-        now = assessment.decisions_of(self.law.assess(notifying.law_facts(held)), self.law, held.time_zone)
+        now = assessment.decisions_of(self.law.assess(held.law_facts), self.law, held.time_zone)
         then = assessment.decisions_of(self.law.assess(facts), self.law, held.time_zone)
         return assessment.changes(now, then)
 

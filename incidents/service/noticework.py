@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from incidents.case.aggregate import Incident
+from incidents.case.records import Campaign
 from incidents.errors import IncidentError
 from incidents.notices import notifying
 from incidents.notices.drafting import differences
-from incidents.notices.notifying import Narrative
+from incidents.notices.notifying import CampaignPlan, Narrative
+from incidents.notices.planning import STANDARD
 from incidents.people import scoping
 from incidents.service.casework import Casework
 from incidents.views import NoticeView
 from ledger.encoding import parse_time
-from notifiers.messages import Message, Mode
+from notifiers.messages import Message
 from notifiers.publish import Published, publish
 
 if TYPE_CHECKING:
@@ -78,8 +81,11 @@ class NoticeWork(Casework):
         held.approve_notice(notice, content_hash, by=self._app.who(by), at=self._now())
         return self._app.keep(held)[0]
 
-    def open_campaign(self, incident: str, *, by: str, everybody: bool = False, mode: Mode = "live") -> tuple[str, ...]:
+    def open_campaign(self, incident: str, *, by: str, everybody: bool = False) -> tuple[str, ...]:
         """Hand approved notices to the dispatcher, one campaign per form of notice.
+
+        The campaigns of an exercise are drills: the dispatcher gives them sinks instead of transports, and marks
+        every message.
 
         Repeating it after a crash resumes the same campaigns: their names follow from the incident, and the
         dispatcher takes the same campaign only once. After a campaign is finished, another one goes only to
@@ -92,7 +98,7 @@ class NoticeWork(Casework):
         held, who, now = self._app.load(incident), self._app.who(by), self._now()
         members = scoping.previous(self.ledger, held)
         told = notifying.whom(self.ledger, self.law, held, members, everybody=everybody)
-        done = notifying.already_told(self.ledger, held, mode)
+        done = notifying.already_told(self.ledger, held)
         made = notifying.campaign_plans(self.ledger, held, told, done)
         if not made:
             why = "everybody who is owed a notice was already sent it" if done else "nobody is to be told"
@@ -100,17 +106,11 @@ class NoticeWork(Casework):
         number = 1 + len({item.at for item in held.campaigns.values()})
         names = []
         for item in made:
-            open_now = [c for c in held.campaigns.values() if c.finished_at is None and c.mode == mode]
-            running = [c.id for c in open_now if c.notices == item.notices]
-            name = (
-                running[0]
-                if running
-                else f"{incident}-n{number}" + ("" if item.form == "standard" else f"-{item.form}")
-            )
-            if not running:
+            name = next((c.id for c in held.campaigns.values() if _resumes(c, held, item)), None)
+            if name is None:
+                name = f"{incident}-n{number}" + ("" if item.form == STANDARD else f"-{item.form}")
                 audience = "everybody" if everybody else "owed"
-                owed = len(item.recipients)
-                held.open_campaign(name, item.notices, owed=owed, audience=audience, mode=mode, by=who, at=now)
+                held.open_campaign(name, item.notices, owed=len(item.recipients), audience=audience, by=who, at=now)
             names.append(name)
         self._app.keep(held)
         for name, item in zip(names, made, strict=True):
@@ -120,7 +120,7 @@ class NoticeWork(Casework):
                 messages=item.messages,
                 recipients=item.recipients,
                 sender=notifying.sender_of(held),
-                mode=mode,
+                mode=held.mode,
             )
         return tuple(names)
 
@@ -130,16 +130,16 @@ class NoticeWork(Casework):
         Raises:
             BalanceOpenError: tellings are still queued.
         """
+        held, who, now = self._app.load(incident), self._app.who(by), self._now()
         status = self._dispatcher().status(campaign)
         # The dispatcher may have finished it already, before a crash kept it from being recorded here.
         book = status.balance if status.state == "finished" else self._dispatcher().finish(campaign)
-        held, who, now = self._app.load(incident), self._app.who(by), self._now()
         held.finish_campaign(campaign, book.as_json(), by=who, at=now)
         told_before = {item.duty for item in held.told}
         for duty, evidence in sorted(notifying.duties_met(held).items()):
             if duty not in told_before:
                 held.tell(duty, stage=None, told=now, evidence=evidence, by=who, at=now)
-        if status.mode == "live":
+        if status.mode == held.mode:
             self._start(held, "individual_notice", now, who, now)
         self._assess(held, who, now)
         self._app.keep(held, lambda connection: self._write_deadlines(connection, held))
@@ -165,6 +165,13 @@ class NoticeWork(Casework):
             base_url=base_url,
             published=parse_time(held.announcements[0]["at"]),
             updated=now,
+            mode=held.mode,
         )
         self._app.keep(held)
         return published
+
+
+def _resumes(campaign: Campaign, incident: Incident, planned: CampaignPlan) -> bool:
+    """Whether a campaign that was opened before is the one that is planned now."""
+    unfinished = campaign.finished_at is None and campaign.mode == incident.mode
+    return unfinished and campaign.notices == planned.notices

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from typing import Final
 
 from incidents import views
 from incidents.case import store
 from incidents.case.aggregate import Incident
 from incidents.case.application import IncidentApplication
-from incidents.law import Law
+from incidents.case.records import Status
+from incidents.law import Law, LawFactsError
+from incidents.law.questions import Question
 from incidents.views import readmodel
+from incidents.views.wording import ERASED
 from ledger import Ledger
-from ledger.errors import InputError, NotFoundError
+from ledger.errors import ErasedError, InputError, NotFoundError
 from notifiers.errors import CampaignNotFoundError
 from notifiers.service import Dispatcher
+
+QUESTIONS_SHOWN: Final = 5
+"""How many open questions a view of an incident has."""
 
 
 @cache
@@ -59,25 +66,47 @@ class Reading:
     def view(self, incident: str, *, as_of: datetime | None = None, version: int | None = None) -> views.IncidentView:
         """Everything about an incident: now, as it was known at an instant, or at a version."""
         moment = None if as_of is None else to_utc(as_of)
-        held = self._app.load(incident, version=version, as_of=moment)
+        held, events = self._app.history(incident, version=version, as_of=moment)
         with self.ledger.database.read() as connection:
             entries = store.entries(connection, incident)
         context = readmodel.Context(
             now=moment or self._now(),
-            events=list(self._app.events.get(held.id, lte=held.version)),
+            events=events,
             entries=entries,
-            names=self._names(readmodel.staff_of(held)),
+            names=self._names({event.by for event in events}),
             balances=self._balances(held),
+            questions=self._questions(held)[:QUESTIONS_SHOWN],
         )
         return readmodel.view(held, context)
+
+    def status(self, incident: str) -> Status:
+        """Whether an incident happened or is an exercise; decided when it was declared."""
+        return self._app.history(incident, version=1)[0].status
+
+    def exercises(self, stream: str) -> bool:
+        """Whether this stream (UUID) is that of an exercise; False for an actual incident and other streams."""
+        with self.ledger.database.read() as connection:
+            incident = store.incident_of(connection, stream)
+        return incident is not None and self.status(incident) == "Exercise"
+
+    def _questions(self, held: Incident) -> Sequence[Question]:
+        rows = readmodel.deadlines_of(held, held.assessments[-1] if held.assessments else None)
+        if not any(row.result == "undetermined" for row in rows):
+            return ()
+        try:
+            return self.law.questions(held.law_facts)
+        except LawFactsError:
+            # The facts were checked against the law data of their day; the page must not fail for newer data.
+            # Assessing again says what is wrong with them.
+            return ()
 
     def _names(self, refs: Iterable[str]) -> dict[str, str]:
         names = {}
         for ref in refs:
             try:
                 names[ref] = str(self.ledger.vault.profile(ref).get("name", ref))
-            except NotFoundError:
-                continue  # erased: the pseudonym stays
+            except (NotFoundError, ErasedError):
+                names[ref] = ERASED
         return names
 
     def _balances(self, held: Incident) -> dict[str, dict[str, int]]:
@@ -115,4 +144,5 @@ def _summary(held: Incident, now: datetime) -> views.IncidentSummary:
         affected=held.scopes[-1].count if held.scopes else None,
         next_due=min(running, default=None),
         missed=sum(row.state(now) == "missed" for row in rows),
+        status=held.status,
     )

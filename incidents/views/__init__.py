@@ -1,8 +1,9 @@
 """What the console, the command line and the report read: plain frozen values, no behaviour.
 
 Every instant is an aware UTC `datetime`; `*_local` is the same instant in the incident's own zone.
-`by` is a person's pseudonym in the log (`a_...`); `by_name` is what the vault says it stands for, or the
-pseudonym again once that was erased. `index` is the leaf index of the ledger entry that says so.
+`by` is a person's pseudonym in the log (`a_...`); `by_name` is what the vault says it stands for, or
+`wording.ERASED` once it no longer says. `status` is Actual or Exercise: an exercise is marked as one wherever
+it is shown. `index` is the leaf index of the ledger entry that says so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from incidents.case.records import Status
 from ledger.encoding import format_time
 
 
@@ -27,6 +29,7 @@ class IncidentSummary:
     affected: int | None
     next_due: datetime | None
     missed: int
+    status: Status = "Actual"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ class FactView:
 
 @dataclass(frozen=True)
 class AffectedSummary:
-    """The frozen set of affected people in numbers; members are read with `IncidentService.affected`."""
+    """The frozen set of affected people in numbers; members are read with `IncidentService.affected`.
+
+    `weaker_categories` are data which only accesses of a lower confidence than the person's own reached, with
+    the number of people of whom that is so; they are not among `data_categories` for that reason.
+    """
 
     root: str
     count: int
@@ -84,11 +91,12 @@ class AffectedSummary:
     advice: str
     scoped_at: datetime
     index: int | None
+    weaker_categories: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DutyView:
-    """One evaluation: does this duty apply, why, until when."""
+    """One evaluation: does this duty apply, why, until when; `provision` is law and citation in short."""
 
     duty: str
     stage: str
@@ -105,11 +113,16 @@ class DutyView:
     why: tuple[str, ...]
     missing: tuple[str, ...]
     confidence: str
+    provision: str = ""
 
 
 @dataclass(frozen=True)
 class DeadlineView:
-    """One limit: state is one of `incidents.clocks.deadlines.STATES`."""
+    """One limit: state is one of `incidents.clocks.deadlines.STATES`.
+
+    `words` are the law's own for the time it gives, and never empty where `due` is; `provision` is law and
+    citation in short, such as `GDPR Art 33(1)`.
+    """
 
     duty: str
     stage: str
@@ -128,6 +141,8 @@ class DeadlineView:
     seconds_left: int | None
     told_at: datetime | None
     confidence: str
+    law: str = ""
+    provision: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,6 +194,7 @@ class CampaignView:
     finished_at: datetime | None
     index: int | None
     mode: str = "live"
+    opened_by_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,7 @@ class NextStep:
 
 @dataclass(frozen=True)
 class AssessmentView:
-    """The latest run of the law engine and what it changed."""
+    """The latest run of the law engine, what it changed, and how many decisions of each result it made."""
 
     version: str
     digest: str
@@ -215,6 +231,24 @@ class AssessmentView:
     size: int
     changed: tuple[Mapping[str, Any], ...]
     index: int | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QuestionView:
+    """One fact to find out.
+
+    Attributes:
+        path: the fact, or the clock as `clocks.NAME`.
+        text: the question in words.
+        settles: how many undetermined duties one answer would settle at best.
+        hours: the shortest clock among those duties, None when no number is at stake.
+    """
+
+    path: str
+    text: str
+    settles: int
+    hours: float | None
 
 
 @dataclass(frozen=True)
@@ -245,7 +279,14 @@ class IncidentView:
     campaigns: tuple[CampaignView, ...]
     announcements: tuple[Mapping[str, Any], ...]
     reports: tuple[Mapping[str, Any], ...]
-    timeline: tuple[TimelineItem, ...] = field(default=())
+    timeline: tuple[TimelineItem, ...] = ()
+    status: Status = "Actual"
+    questions: tuple[QuestionView, ...] = ()
+
+    @property
+    def exercise(self) -> bool:
+        """Whether this is a drill."""
+        return self.status == "Exercise"
 
 
 def as_json(view: Any) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from incidents.law import OWED
+from incidents.views.wording import balance, value
+
 _LINES: Final = {
-    "declared": lambda e: f"Incident declared: {e.title}",
+    "declared": lambda e: f"{'Exercise' if e.status == 'Exercise' else 'Incident'} declared: {e.title}",
     "organisation_stated": lambda e: f"Organisation stated: {', '.join(sorted(e.organisation))}",
-    "fact_recorded": lambda e: f"Fact {e.path} is {e.state}" + ("" if e.state == "unknown" else f": {_value(e.value)}"),
+    "fact_recorded": lambda e: f"Fact {e.path} is {e.state}" + ("" if e.state == "unknown" else f": {value(e.value)}"),
     "clock_recorded": lambda e: (
         f"Clock {e.name} stood at {e.at}" + (f" (entry {e.source})" if e.source_kind == "entry" else "")
     ),
@@ -18,7 +21,7 @@ _LINES: Final = {
     "notice_drafted": lambda e: f"Notice {e.notice} drafted, version {e.number} ({e.content_hash[:12]}…)",
     "notice_approved": lambda e: f"Notice {e.notice} approved, version {e.number} ({e.content_hash[:12]}…)",
     "campaign_opened": lambda e: f"Campaign {e.campaign} opened: {e.owed} tellings owed",
-    "campaign_finished": lambda e: f"Campaign {e.campaign} finished: {_balance(e.balance)}",
+    "campaign_finished": lambda e: f"Campaign {e.campaign} finished: {balance(e.balance)}",
     "announced": lambda e: f"Public announcement made: {', '.join(sorted(e.notices))}",
     "recipient_told": lambda e: (
         f"Recipient of {e.duty} told at {e.told_at}" + (f" ({e.evidence})" if e.evidence else "")
@@ -34,21 +37,5 @@ def say(event: Any) -> str:
     return _LINES[name](event)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return ", ".join(
-            f"{item.get('jurisdiction')} {item.get('count', item.get('kind', ''))}".strip() for item in value
-        )
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-
-
 def _owed(decisions: list[dict[str, Any]]) -> int:
-    owed = {"due", "due_without_fixed_time", "due_relative", "not_started", "delayed"}
-    return len({item["duty"] for item in decisions if item["result"] in owed})
-
-
-def _balance(balance: dict[str, Any]) -> str:
-    names = ("owed", "queued", "handed_over", "delivered", "failed", "excluded")
-    return ", ".join(f"{name.replace('_', ' ')} {balance[name]}" for name in names if name in balance)
+    return len({item["duty"] for item in decisions if item["result"] in OWED})

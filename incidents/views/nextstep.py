@@ -9,6 +9,7 @@ from typing import Final
 from incidents.case.aggregate import Incident
 from incidents.case.facts import local_time
 from incidents.views import DeadlineView, NextStep, NoticeView
+from incidents.views.wording import label
 
 SOON: Final = timedelta(hours=24)
 
@@ -34,16 +35,21 @@ def next_step(
     others = [item for item in deadlines if item.recipient_kind not in apart and item.told_at is None]
     pressing = next((item for item in others if _pressing(item)), None)
     if pressing is not None:
-        late = "late: " if pressing.state == "missed" else ""
-        return step(f"Tell {pressing.recipient} ({late}{pressing.citation}).", "counsel", pressing.due)
+        return step(_tell(pressing), "counsel", pressing.due)
     people = _people(incident, deadlines, notices)
     if people is not None:
         due = min((item.due for item in deadlines if _to_people(item) and item.due is not None), default=None)
         return step(*people, due)
     owed = next((item for item in others if item.state in {"running", "no_fixed_time"}), None)
     if owed is not None:
-        return step(f"Tell {owed.recipient} ({owed.citation}).", "counsel", owed.due)
+        return step(_tell(owed), "counsel", owed.due)
     return step(*_end(deadlines))
+
+
+def _tell(item: DeadlineView) -> str:
+    late = "late: " if item.state == "missed" else ""
+    stage = "" if item.stage in ("", "main") else f", {label(item.stage)}"
+    return f"Tell {item.recipient} ({late}{item.provision}{stage})."
 
 
 def _pressing(item: DeadlineView) -> bool:

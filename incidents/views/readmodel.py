@@ -15,9 +15,12 @@ from incidents.case.aggregate import PHASES, Incident
 from incidents.case.facts import Fact, local_time
 from incidents.case.records import Assessment, NoticeVersion
 from incidents.case.store import LoggedEntry
+from incidents.clocks.assessment import counts, full
 from incidents.clocks.deadlines import Deadline, deadline_of
+from incidents.law.questions import Question
 from incidents.views.narration import say
 from incidents.views.nextstep import next_step
+from incidents.views.wording import ERASED, limit_words, provision
 from ledger.encoding import parse_time
 
 
@@ -31,6 +34,7 @@ class Context:
         entries: log entries about the incident.
         names: pseudonym of staff -> name.
         balances: live balances of running campaigns.
+        questions: what to find out next about the undetermined duties, most useful first.
     """
 
     now: datetime
@@ -38,6 +42,7 @@ class Context:
     entries: Sequence[LoggedEntry] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     balances: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    questions: Sequence[Question] = ()
 
     def leaf(self, version: int) -> int | None:
         """Leaf index of the entry with this version of the aggregate."""
@@ -45,20 +50,7 @@ class Context:
 
     def name(self, ref: str) -> str:
         """Who a pseudonym of staff is."""
-        return self.names.get(ref, ref)
-
-
-def staff_of(incident: Incident) -> set[str]:
-    """Pseudonyms of everybody who acted."""
-    found = {incident.declared_by}
-    found.update(fact.by for fact in incident.facts)
-    found.update(clock.by for clock in incident.clocks)
-    for versions in incident.notices.values():
-        for item in versions:
-            found.update(ref for ref in (item.author, item.approver) if ref)
-    found.update(item.by for item in incident.campaigns.values())
-    found.update(item.by for item in incident.told)
-    return found
+        return self.names.get(ref, ERASED)
 
 
 def deadlines_of(incident: Incident, assessment: Assessment | None) -> list[Deadline]:
@@ -67,7 +59,7 @@ def deadlines_of(incident: Incident, assessment: Assessment | None) -> list[Dead
         return []
     rows = []
     for decision in assessment.decisions:
-        row = deadline_of(incident.incident, decision, decision.get("zone", incident.time_zone))
+        row = deadline_of(incident.incident, decision, decision["zone"] or incident.time_zone)
         if row is not None:
             rows.append(_with_told(row, incident))
     return rows
@@ -89,7 +81,11 @@ def view(incident: Incident, context: Context) -> views.IncidentView:
     notices = tuple(_notice(versions[-1], context) for _, versions in sorted(incident.notices.items()))
     local = incident.time_zone
     declared = incident.created_on.astimezone(UTC)
-    shown = tuple(_deadline(row, incident, context) for row in _sorted(rows, context.now))
+    decisions = assessment.decisions if assessment else ()
+    by_stage = {(item["duty"], item["stage"]): item for item in decisions}
+    shown = tuple(
+        _deadline(row, by_stage[row.duty, row.stage], incident, context) for row in _sorted(rows, context.now)
+    )
     campaigns = tuple(_campaign(incident, name, context) for name in incident.campaigns)
     return views.IncidentView(
         id=incident.incident,
@@ -110,13 +106,17 @@ def view(incident: Incident, context: Context) -> views.IncidentView:
         facts=_facts(incident.facts, context),
         affected=_affected(incident, context),
         assessment=_assessment(assessment, context),
-        duties=tuple(duty_view(item) for item in (assessment.decisions if assessment else ()) if "title" in item),
+        duties=tuple(duty_view(item) for item in full(decisions)),
         deadlines=shown,
         notices=notices,
         campaigns=campaigns,
         announcements=tuple(incident.announcements),
         reports=tuple(incident.reports),
         timeline=_timeline(incident, context),
+        status=incident.status,
+        questions=tuple(
+            views.QuestionView(item.path, item.text, item.settles, item.hours) for item in context.questions
+        ),
     )
 
 
@@ -194,6 +194,7 @@ def _affected(incident: Incident, context: Context) -> views.AffectedSummary | N
         removed=scope.difference.get("removed", 0),
         changed=scope.difference.get("changed", 0),
         advice=held["advice"],
+        weaker_categories=held["weaker_categories"],
         scoped_at=parse_time(scope.at),
         index=context.leaf(scope.version),
     )
@@ -209,6 +210,7 @@ def _assessment(held: Assessment | None, context: Context) -> views.AssessmentVi
         size=held.log_size,
         changed=held.changed,
         index=context.leaf(held.version),
+        counts=counts(held.decisions),
     )
 
 
@@ -230,10 +232,11 @@ def duty_view(decision: Mapping[str, Any]) -> views.DutyView:
         why=tuple(decision["why"]),
         missing=tuple(decision["missing"]),
         confidence=decision["confidence"],
+        provision=provision(decision["law"], decision["citation"]),
     )
 
 
-def _deadline(row: Deadline, incident: Incident, context: Context) -> views.DeadlineView:
+def _deadline(row: Deadline, decision: Mapping[str, Any], incident: Incident, context: Context) -> views.DeadlineView:
     return views.DeadlineView(
         duty=row.duty,
         stage=row.stage,
@@ -247,11 +250,13 @@ def _deadline(row: Deadline, incident: Incident, context: Context) -> views.Dead
         due_local=None if row.due is None else local_time(row.due, incident.time_zone),
         last_day=row.last_day,
         zone=row.zone,
-        words=row.words,
+        words=limit_words(row.result, row.words, decision["missing"]),
         started_by=row.anchor or "",
         seconds_left=None if row.due is None else int((row.due - context.now).total_seconds()),
         told_at=row.told_at,
         confidence=row.confidence,
+        law=decision["law"],
+        provision=provision(decision["law"], row.citation),
     )
 
 
@@ -274,7 +279,10 @@ def _notice(held: NoticeVersion, context: Context) -> views.NoticeView:
         approver_name=None if held.approver is None else context.name(held.approver),
         approved_at=None if held.approved_at is None else parse_time(held.approved_at),
         messages=held.messages,
-        findings=tuple(views.FindingView(**dict(item)) for item in held.findings),
+        findings=tuple(
+            views.FindingView(*(str(item.get(name, "")) for name in ("severity", "code", "channel", "message")))
+            for item in held.findings
+        ),
         draft_index=context.leaf(held.version),
         approval_index=None if held.approved_version is None else context.leaf(held.approved_version),
     )
@@ -282,7 +290,7 @@ def _notice(held: NoticeVersion, context: Context) -> views.NoticeView:
 
 def _campaign(incident: Incident, name: str, context: Context) -> views.CampaignView:
     held = incident.campaigns[name]
-    final = {key: value for key, value in (held.balance or {}).items() if isinstance(value, int)}
+    final = {key: value for key, value in (held.balance or {}).items() if type(value) is int}  # `closed` is a bool
     return views.CampaignView(
         id=held.id,
         opened_at=parse_time(held.at),
@@ -293,6 +301,7 @@ def _campaign(incident: Incident, name: str, context: Context) -> views.Campaign
         finished_at=None if held.finished_at is None else parse_time(held.finished_at),
         index=context.leaf(held.version),
         mode=held.mode,
+        opened_by_name=context.name(held.by),
     )
 
 

@@ -88,12 +88,15 @@ class Database:
     `path` must exist unless `create` is true.
 
     Attributes:
+        began: called with the connection at the start of every write transaction, so that caches can be
+            held against what other processes wrote meanwhile.
         rolled_back: called whenever a write transaction was undone, so that caches of what it wrote
             can be dropped.
     """
 
     def __init__(self, path: Path, *, create: bool = False, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.path = path
+        self.began: Callable[[sqlite3.Connection], None] = lambda _connection: None
         self.rolled_back: Callable[[], None] = lambda: None
         self._mode = "rwc" if create else "rw"
         self._timeout = busy_timeout_s
@@ -169,6 +172,7 @@ class Database:
             connection = self._acquire()
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                self.began(connection)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

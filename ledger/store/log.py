@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Final
+from itertools import chain
+from typing import Any, Final
 
 from ledger.entries import StoredEntry
 from ledger.errors import NotFoundError, StoreDamagedError
@@ -19,6 +20,8 @@ from ledger.tiles import TILE_WIDTH
 
 _PAGE: Final = 1000
 _HASH: Final = 32
+_ROWS: Final = 50
+"""Rows per INSERT: the time for one row falls little beyond that, and every SQLite can do with 400 values."""
 
 
 def read_head(connection: sqlite3.Connection) -> Head:
@@ -72,16 +75,41 @@ def write_sealed(connection: sqlite3.Connection, before: Head, sealed: Sealed, n
         ).rowcount
     if changed != 1:
         return False
-    connection.executemany(
-        "INSERT INTO event (position, stream, version, topic, entry, chain, salt, payload)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(r.position, r.stream, r.version, r.topic, r.entry, r.chain, r.salt, r.payload) for r in sealed.rows],
+    insert_many(
+        connection,
+        "INSERT INTO event (position, stream, version, topic, entry, chain, salt, payload) VALUES",
+        sealed.rows,
     )
     connection.executemany("INSERT INTO tile VALUES (0, ?, ?)", sealed.tiles)
     for level, first, hashes in sealed.nodes:
         _grow_level(connection, level, first, hashes)
     connection.execute("INSERT INTO checkpoint (size, note) VALUES (?, ?)", (head.size, note))
     return True
+
+
+def insert_many(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]], end: str = "") -> int:
+    """Insert rows many at a time, which takes two thirds of the time that one at a time takes.
+
+    Args:
+        connection: a write transaction.
+        statement: up to and with `VALUES`.
+        rows: all of one width.
+        end: what follows the values, such as `ON CONFLICT DO NOTHING`.
+
+    Returns:
+        How many rows were written.
+    """
+    if not rows:
+        return 0
+    one = f"({', '.join('?' * len(rows[0]))})"
+    whole = len(rows) - len(rows) % _ROWS
+    written = 0
+    for start in range(0, whole, _ROWS):
+        values = list(chain.from_iterable(rows[start : start + _ROWS]))
+        written += connection.execute(f"{statement} {', '.join([one] * _ROWS)} {end}", values).rowcount
+    if whole < len(rows):
+        written += connection.executemany(f"{statement} {one} {end}", rows[whole:]).rowcount
+    return written
 
 
 def _grow_level(connection: sqlite3.Connection, level: int, first: int, hashes: Sequence[bytes]) -> None:

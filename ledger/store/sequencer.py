@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -22,14 +22,17 @@ from uuid import UUID
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import format_time
 from ledger.entries import SALT_SIZE
-from ledger.errors import StoreBusyError, TocsinError
+from ledger.errors import OverloadedError, StoreBusyError, StoreError, TocsinError
 from ledger.notes import Signer, sign_note
-from ledger.seal import Draft, Head, Sealed, seal
+from ledger.seal import EMPTY, Draft, Head, Sealed, seal
 from ledger.store.database import Database
 from ledger.store.log import read_head, read_tail, write_sealed
 
 MAX_GROUP: Final = 4096
 """Largest number of units that share one commit."""
+
+MAX_WAITING: Final = 4096
+"""Most units that wait for a commit; a store that has stalled must not fill the memory."""
 
 Prepare = Callable[[sqlite3.Connection, int], Sequence[Draft]]
 """Makes a unit's drafts inside the write transaction, given the leaf index of the first of them;
@@ -38,14 +41,35 @@ raising refuses the unit and undoes its writes."""
 Also = Callable[[sqlite3.Connection, Sequence[int]], None]
 """Writes that belong to the same transaction; receives the leaf indices of the unit's events."""
 
+Signing = Callable[[sqlite3.Connection, Head], Signer]
+"""The key that signs what follows a head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a unit once it is durable.
+
+    Attributes:
+        first: leaf index of its first event, or of the next event to come where it had none.
+        leaves: leaf hashes of its events, 32 bytes each.
+        recorded: RFC 3339 time of acceptance; "" where it had no events.
+    """
+
+    first: int
+    leaves: tuple[bytes, ...]
+    recorded: str
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Leaf indices of its events."""
+        return tuple(range(self.first, self.first + len(self.leaves)))
+
 
 @dataclass(eq=False, slots=True)
 class _Unit:
     prepare: Prepare
-    also: Also | None
-    done: bool = False
-    indices: tuple[int, ...] = ()
-    error: BaseException | None = None
+    also: Also | None = None
+    result: Committed | Exception | None = None
 
 
 class VersionConflictError(TocsinError):
@@ -60,6 +84,9 @@ class Sequencer:
         signer: signs one checkpoint per commit; its name is the log's origin.
         clock: gives the time of acceptance (aware).
         entropy: gives n random bytes for salts.
+        signing: gives the key to sign with where another program may have written last, inside the write
+            transaction; raising refuses to sign. None signs with `signer` always.
+        max_waiting: most units that may wait while a commit is under way.
     """
 
     def __init__(
@@ -68,11 +95,16 @@ class Sequencer:
         signer: Signer,
         clock: Callable[[], datetime],
         entropy: Callable[[int], bytes],
+        *,
+        signing: Signing | None = None,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self._database = database
         self._signer = signer
         self._clock = clock
         self._entropy = entropy
+        self._signing = signing
+        self._max_waiting = max_waiting
         self._queue: deque[_Unit] = deque()
         self._lock = threading.Lock()
         self._tail: _Tail | None = None  # guarded by _lock; dropped after any failure
@@ -81,61 +113,117 @@ class Sequencer:
         """Append a unit and return the leaf indices of its events once they are durable.
 
         Raises:
+            OverloadedError: too many units wait already; this one was not queued.
             TocsinError: the unit was refused, or the store failed; nothing of the unit was kept.
         """
-        unit = _Unit(prepare, also)
-        self._queue.append(unit)
+        return self.commit(prepare, also).indices
+
+    def commit(self, prepare: Prepare, also: Also | None = None) -> Committed:
+        """`submit`, with what receipts are made of."""
+        [result] = self._run([_Unit(prepare, also)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def commit_each(self, prepares: Sequence[Prepare]) -> list[Committed | Exception]:
+        """Append several units that have nothing to do with each other in one commit.
+
+        Returns:
+            For each what `commit` would have returned or raised.
+
+        Raises:
+            OverloadedError: too many units wait already; none of these was queued.
+        """
+        return self._run([_Unit(prepare) for prepare in prepares])
+
+    def _run(self, units: Sequence[_Unit]) -> list[Committed | Exception]:
+        if len(self._queue) + len(units) > self._max_waiting:
+            raise OverloadedError(
+                f"{self._max_waiting} writes are waiting already; nothing of this one was kept. Try again in a moment."
+            )
+        self._queue.extend(units)
+        results: list[Committed | Exception] = []
+        for unit in units:
+            if unit.result is None:
+                self._work_until_done(unit)
+            assert unit.result is not None
+            results.append(unit.result)
+        return results
+
+    def _work_until_done(self, unit: _Unit) -> None:
         with self._lock:
-            while not unit.done:
-                group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
-                self._commit_group(group)
-        if unit.error is not None:
-            raise unit.error
-        return unit.indices
+            while unit.result is None:
+                self._commit_group([self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))])
 
     def _commit_group(self, group: Sequence[_Unit]) -> None:
-        """Commit together; when that fails, each unit alone, so that one cannot sink the others."""
-        try:
-            self._commit(group)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller whose unit it is
-            if len(group) == 1:
-                group[0].error = error
-                group[0].done = True
+        """Commit together; when that fails, all that can be; when that fails, each unit alone.
+
+        So one unit that is refused sinks no other, and costs the others one repetition and not their group.
+        """
+        for apart in (False, True) if len(group) > 1 else (False,):
+            try:
+                self._commit(group, apart=apart)
+            except Exception as error:  # noqa: BLE001 - handed to the caller whose unit it is
+                if len(group) == 1:
+                    group[0].result = error
+            except BaseException:
+                for unit in group:
+                    unit.result = StoreError("The writing was interrupted; nothing was kept. Try again.")
+                raise
+            else:
                 return
-            for unit in group:
+        for unit in group:
+            if unit.result is None:
                 self._commit_group([unit])
 
-    def _commit(self, group: Sequence[_Unit]) -> None:
+    def _commit(self, group: Sequence[_Unit], *, apart: bool) -> None:
         attempt = _Attempt()
         try:
             with self._database.write() as connection:
-                self._write(connection, group, attempt)
+                self._write(connection, group, attempt, apart=apart)
         except BaseException:
             self._tail = None
             # A commit can fail after it became durable; the log tells which of the two happened.
             if attempt.sealed is None or not self._holds(attempt.sealed.head):
                 raise
-        for unit, indices in attempt.indices:
-            unit.indices = indices
-        for unit in group:
-            unit.done = True
+        for unit, result in attempt.results(group):
+            unit.result = result
 
-    def _write(self, connection: sqlite3.Connection, group: Sequence[_Unit], attempt: _Attempt) -> None:
-        head = read_head(connection)
+    def _write(self, connection: sqlite3.Connection, group: Sequence[_Unit], attempt: _Attempt, *, apart: bool) -> None:
+        head = attempt.before = read_head(connection)
         drafts: list[Draft] = []
         for unit in group:
             first = head.size + len(drafts)
-            new = unit.prepare(connection, first)
-            attempt.indices.append((unit, tuple(range(first, first + len(new)))))
-            drafts.extend(new)
+            new = self._prepare_apart(connection, unit, first, attempt) if apart else unit.prepare(connection, first)
+            if new is not None:
+                attempt.places[unit] = range(first, first + len(new))
+                drafts.extend(new)
         if drafts:
             attempt.sealed = self._seal(connection, head, drafts)
-        for unit, indices in attempt.indices:
+        for unit, place in attempt.places.items():
             if unit.also is not None:
-                unit.also(connection, indices)
+                unit.also(connection, tuple(place))
+
+    def _prepare_apart(
+        self, connection: sqlite3.Connection, unit: _Unit, first: int, attempt: _Attempt
+    ) -> Sequence[Draft] | None:
+        """Prepare a unit so that its writes can be undone alone; None when it is refused."""
+        connection.execute("SAVEPOINT unit")
+        try:
+            new = unit.prepare(connection, first)
+        except TocsinError as error:
+            connection.execute("ROLLBACK TO unit")
+            connection.execute("RELEASE unit")
+            self._database.rolled_back()
+            attempt.refused[unit] = error
+            return None
+        connection.execute("RELEASE unit")
+        return new
 
     def _seal(self, connection: sqlite3.Connection, head: Head, drafts: Sequence[Draft]) -> Sealed:
         tail = self._tail.leaves if self._tail and self._tail.head == head else None
+        if tail is None and self._signing is not None:
+            self._signer = self._signing(connection, head)
         sealed = seal(
             head,
             drafts,
@@ -170,8 +258,23 @@ class Sequencer:
 
 @dataclass(slots=True)
 class _Attempt:
-    indices: list[tuple[_Unit, tuple[int, ...]]] = field(default_factory=list)
+    before: Head = EMPTY
+    places: dict[_Unit, range] = field(default_factory=dict)
+    refused: dict[_Unit, TocsinError] = field(default_factory=dict)
     sealed: Sealed | None = None
+
+    def results(self, group: Sequence[_Unit]) -> Iterator[tuple[_Unit, Committed | Exception]]:
+        """What became of each unit, given that the attempt is durable."""
+        size = self.before.size
+        for unit in group:
+            place = self.places.get(unit)
+            if place is None:
+                yield unit, self.refused[unit]
+            elif place and self.sealed is not None:
+                leaves = self.sealed.leaves[place.start - size : place.stop - size]
+                yield unit, Committed(place.start, leaves, self.sealed.head.recorded)
+            else:
+                yield unit, Committed(place.start, (), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +285,22 @@ class _Tail:
 
 def _versions(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> list[int]:
     """The place of each draft in its stream; None in a draft means the next free one."""
+    if all(draft.version is None for draft in drafts) and len({id(draft.stream) for draft in drafts}) == 1:
+        newest = _newest(connection, drafts[0].stream)
+        return list(range(newest + 1, newest + 1 + len(drafts)))
     last: dict[UUID, int] = {}
     versions = []
     for draft in drafts:
         version = draft.version
         if version is None:
             if draft.stream not in last:
-                newest = connection.execute(
-                    "SELECT max(version) FROM event WHERE stream = ?",
-                    (draft.stream.bytes,),
-                ).fetchone()[0]
-                last[draft.stream] = newest or 0
+                last[draft.stream] = _newest(connection, draft.stream)
             version = last[draft.stream] + 1
         last[draft.stream] = version
         versions.append(version)
     return versions
+
+
+def _newest(connection: sqlite3.Connection, stream: UUID) -> int:
+    row = connection.execute("SELECT max(version) FROM event WHERE stream = ?", (stream.bytes,)).fetchone()
+    return row[0] or 0

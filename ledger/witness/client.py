@@ -177,8 +177,12 @@ class WitnessClient:
             "another program submits this log as well."
         )
 
-    async def latest(self, log: Verifier, origin: str) -> Sighting | None:
+    async def latest(self, log: Verifier | Sequence[Verifier], origin: str) -> Sighting | None:
         """The newest checkpoint the witness shows of a log; None when it shows none.
+
+        Args:
+            log: the log's key; all of them where it was changed, for the witness may show an older checkpoint.
+            origin: the log's name.
 
         Raises:
             WitnessError: unreachable, or what it shows is not signed by the log and by itself.
@@ -187,11 +191,12 @@ class WitnessClient:
         if status != _OK:
             return None
         try:
-            note = open_note(answer, [log, self.endpoint.verifier])
+            logs = [log] if isinstance(log, Verifier) else list(log)
+            note = open_note(answer, [*logs, self.endpoint.verifier])
             checkpoint = Checkpoint.parse(note.text)
         except NoteError as error:
             raise WitnessError(f"What the witness {self.endpoint.name} shows does not verify. {error}") from None
-        ours = [item for item in note.signatures if item.key == log.key and item.timestamp is None]
+        ours = [item for item in note.signatures if item.timestamp is None and item.key in [log.key for log in logs]]
         theirs = [item for item in note.signatures if item.timestamp]
         if not ours or not theirs or checkpoint.origin != origin:
             raise WitnessError(
@@ -253,7 +258,7 @@ def endpoints(policy: Policy) -> list[Endpoint]:
 
 
 async def look(
-    places: Sequence[Endpoint], log: Verifier, origin: str, *, timeout_s: float = TIMEOUT_S
+    places: Sequence[Endpoint], log: Verifier | Sequence[Verifier], origin: str, *, timeout_s: float = TIMEOUT_S
 ) -> dict[str, Sighting | WitnessError | None]:
     """What each witness shows of a log, asked in parallel: a sighting, nothing, or why it cannot be known."""
 

@@ -173,15 +173,7 @@ class Publication:
         Raises:
             NotFoundError: no witnessed checkpoint covers the entry yet.
         """
-        with self.ledger.database.read() as connection:
-            found = records.newest(connection)
-        if found is None or not 0 <= index < found.size:
-            raise NotFoundError(
-                f"No witnessed checkpoint covers entry {index} yet; publish, or prove without witnesses."
-            )
-        return format_proof(
-            index, inclusion_path(index, found.size, TileReader(self.ledger.tile, found.size)), found.note
-        )
+        return prove_witnessed(self.ledger, index)
 
     def lag(self) -> Lag:
         """How far the log is ahead of its witnesses."""
@@ -246,7 +238,7 @@ class Publication:
             RolledBackError: a witness cosigned a longer log than this.
             EquivocationError: a witness cosigned another tree than this log had at that size.
         """
-        seen = await look(self.endpoints, self.ledger.signer.verifier, self.ledger.origin, timeout_s=self._timeout_s)
+        seen = await look(self.endpoints, self.ledger.verifiers, self.ledger.origin, timeout_s=self._timeout_s)
         view = await asyncio.to_thread(View, self.ledger)
         sizes = {}
         for name, sighting in seen.items():
@@ -285,7 +277,7 @@ class Publication:
         name = client.endpoint.name
         newest = await asyncio.to_thread(View, self.ledger)
         try:
-            sighting = await client.latest(self.ledger.signer.verifier, self.ledger.origin)
+            sighting = await client.latest(self.ledger.verifiers, self.ledger.origin)
         except WitnessError:
             sighting = None
         if sighting is not None:
@@ -343,7 +335,7 @@ class Publication:
         with self.ledger.database.read() as connection:
             unsettled = [item for item in records.evidence(connection, settled=False) if item.kind == "longer"]
         for item in unsettled:
-            theirs = Checkpoint.parse(open_note(item.theirs or b"", [self.ledger.signer.verifier]).text)
+            theirs = Checkpoint.parse(open_note(item.theirs or b"", self.ledger.verifiers).text)
             if view.holds(theirs):
                 records.settle(self.ledger.database, item.digest, "the missing entries were restored")
 
@@ -375,6 +367,20 @@ class Publication:
         since = Entry.decode(row["entry"]).recorded
         age = (self.ledger.clock() - parse_time(since)).total_seconds()
         return Lag(size, witnessed, max(age, 0.0), since)
+
+
+def prove_witnessed(ledger: Ledger, index: int) -> bytes:
+    """Offline proof of an entry under the newest witnessed checkpoint, as tlog-proof text.
+
+    Raises:
+        NotFoundError: no witnessed checkpoint covers the entry yet.
+    """
+    with ledger.database.read() as connection:
+        kept = list(records.published(connection))
+    if not kept or not 0 <= index < kept[-1].size:
+        raise NotFoundError(f"No witnessed checkpoint covers entry {index} yet; publish, or prove without witnesses.")
+    found = kept[-1]
+    return format_proof(index, inclusion_path(index, found.size, TileReader(ledger.tile, found.size)), found.note)
 
 
 _HOW_TO_GO_ON: Final = (

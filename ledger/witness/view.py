@@ -5,7 +5,6 @@ from __future__ import annotations
 from ledger import Ledger
 from ledger.checkpoint import Checkpoint
 from ledger.merkle import CompactRange, consistency_path
-from ledger.notes import open_note
 from ledger.tiles import TileReader
 
 
@@ -20,7 +19,7 @@ class View:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.note = ledger.checkpoint()
-        self.checkpoint = Checkpoint.parse(open_note(self.note, [ledger.signer.verifier]).text)
+        self.checkpoint = ledger.open_checkpoint(self.note)
 
     def proof(self, size: int) -> list[bytes]:
         """Consistency proof from an older size to this checkpoint's."""

@@ -34,6 +34,10 @@ class NoIncidents:
         del incident
         raise IncidentNotFoundError("There is no incident with this id in this ledger.")
 
+    def exercises(self, stream: str, /) -> bool:
+        del stream
+        return False
+
 
 @pytest.fixture
 def clock() -> Clock:

@@ -213,7 +213,7 @@ def failing(
     def fail(_: object) -> list[object]:
         raise error
 
-    monkeypatch.setattr(ledger, "append", fail)
+    monkeypatch.setattr(ledger, "append_each", fail)
     return client, status
 
 

@@ -21,6 +21,7 @@ from ledger.encoding import canonical
 from ledger.entries import Entry, StoredEntry, commit
 from ledger.merkle import inclusion_proof, leaf_hash, root_hash
 from ledger.notes import CosignatureSigner, Signer, add_signatures, sign_note
+from ledger.rotation import ROTATED, Rotation
 
 INCIDENT = "INC-2026-0001"
 STREAM = "0f8fad5b-d9cb-569f-a165-70867728950e"
@@ -35,6 +36,7 @@ class HandLog:
     """Entries, payloads and salts of a log, appended one by one."""
 
     signer: Signer = field(default_factory=lambda: Signer.from_seed(ORIGIN, b"\x07" * 32))
+    replaced: list[str] = field(default_factory=list)
     stored: list[StoredEntry] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -53,6 +55,13 @@ class HandLog:
         """An event of the incident itself."""
         return self.add(f"{OWN}{verb}.v1", {**fields, "by": by}, STREAM, version)
 
+    def rotate(self, new: Signer, /, **changes: Any) -> int:
+        """Change the signing key; `changes` replaces fields of the event's data."""
+        rotation = Rotation.make(ORIGIN, len(self.stored), self.signer, new)
+        self.replaced.append(self.signer.vkey)
+        self.signer = new
+        return self.add(ROTATED, {"data": {**rotation.data(), **changes}})
+
     def material(
         self,
         indices: list[int] | None = None,
@@ -68,7 +77,7 @@ class HandLog:
         return Material(
             INCIDENT,
             STREAM,
-            self.signer.vkey,
+            (*self.replaced, self.signer.vkey),
             note,
             tuple(self.stored[index] for index in chosen),
             tuple(inclusion_proof(leaves, index) for index in chosen),

@@ -317,3 +317,20 @@ def test_malformed_files_under_a_good_signature_never_pass(kit, small, story, na
 
 def test_the_bundle_is_the_same_bytes_again(kit, story, bundle):
     assert kit.make(kit.tell()) == bundle == kit.make(story)
+
+
+def test_an_exercise_in_which_live_messages_were_sent_is_refused(kit):
+    story = kit.tell(declare={"status": "Exercise"})
+    assert refused(kit.make(story, verifier=QUICK)) == ("receipts", "receipts.ndjson")
+
+
+def test_the_status_is_derived_and_a_bundle_from_before_there_was_one_is_actual(kit, small):
+    assert verify_bytes(small)["bundle"]["status"] == "Actual"
+    told = kit.tell(declare={"status": "Actual"})
+    data = kit.make(told, verifier=QUICK)
+    assert json.loads(unpack(data)["report.json"])["incident"]["status"] == "Actual"
+    assert verify_bytes(data)["exit_code"] == 0
+    report = json.loads(unpack(data)["report.json"])
+    report["incident"]["status"] = "Exercise"
+    forged = kit.reseal(data, {"report.json": canonical(report)}, told.log.signer)
+    assert refused(forged) == ("report", "report.json /incident/status")

@@ -27,6 +27,7 @@ from incidents.views import (
     IncidentView,
     NextStep,
     NoticeView,
+    QuestionView,
     TimelineItem,
 )
 from ledger import Ledger
@@ -60,6 +61,8 @@ def limit(state: str, title: str, due: datetime | None = None, **more: object) -
         seconds_left=None if due is None else int((due - NOW).total_seconds()),
         told_at=None,
         confidence="verified",
+        law="General Data Protection Regulation",
+        provision="GDPR Art 33(1)",
     )
     return replace(held, **more)
 
@@ -71,7 +74,7 @@ LIMITS = (
     limit("no_fixed_time", "Tell the people", recipient_kind="individuals", recipient="affected people"),
     limit("running", "Tell the Attorney General", NOW + timedelta(days=20, hours=5)),
     limit("paused", "Tell the people in California", NOW + timedelta(days=30)),
-    limit("waiting", "Final report"),
+    limit("waiting", "Final report", words="not started: waits for initial report sent", started_by=""),
     limit("to_clarify", "Tell the consumer agency"),
     limit("missed", "Tell the CSIRT", AWARE + timedelta(hours=30), told_at=AWARE + timedelta(hours=31)),
 )
@@ -95,6 +98,7 @@ def duty(held: DeadlineView, **more: object) -> DutyView:
         why=("A personal data breach", "risk is at least 'possible'"),
         missing=(),
         confidence=held.confidence,
+        provision=held.provision,
     )
     return replace(made, **more)
 
@@ -157,8 +161,13 @@ VIEW = IncidentView(
         advice="",
         scoped_at=NOW,
         index=0,
+        weaker_categories={"health_data": 44},
     ),
-    assessment=AssessmentView("2026-11-01", "cd" * 32, NOW, 1, (), 0),
+    assessment=AssessmentView("2026-11-01", "cd" * 32, NOW, 1, (), 0, {"due": 8, "undetermined": 1}),
+    questions=(
+        QuestionView("entity_kinds", "What legal kind of entity is the organisation?", 29, 0.5),
+        QuestionView("clocks.report_received", "Has this happened, and when: report received?", 1, None),
+    ),
     duties=(
         *(duty(held) for held in LIMITS if held.state != "to_clarify"),
         duty(LIMITS[7], result="undetermined", missing=("numbers.cost_eur",)),
@@ -224,6 +233,7 @@ VIEW = IncidentView(
             {"queued": 12, "handed_over": 1000, "delivered": 1000, "failed": 20, "excluded": 12},
             None,
             0,
+            opened_by_name="Noor",
         ),
         CampaignView("2026-03-notice-2", NOW, "a_1", {}, 10, {"queued": 0, "delivered": 9}, None, 0),
     ),
@@ -254,6 +264,7 @@ class FixedIncidents:
                 view.affected.count if view.affected else None,
                 view.next_step.due,
                 1,
+                view.status,
             )
             for view in self.incidents.values()
         ]
@@ -263,6 +274,10 @@ class FixedIncidents:
         if incident not in self.incidents:
             raise IncidentNotFoundError("There is no incident with this id in this ledger.")
         return self.incidents[incident]
+
+    def exercises(self, stream: str, /) -> bool:
+        """Whether the stream is that of an incident that is an exercise."""
+        return any(view.uuid == stream and view.exercise for view in self.incidents.values())
 
 
 @dataclass

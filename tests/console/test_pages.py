@@ -80,7 +80,10 @@ def test_every_clock_is_there_with_word_law_addressee_and_start(page: str, view:
         "Undetermined",
     ):
         assert f"</svg> {word}</span>" in page
-    assert "General Data Protection Regulation, GDPR Art. 33(1) · ES, EU" in page
+    assert "GDPR Art 33(1) · ES, EU" in page
+    assert "General Data Protection Regulation, GDPR Art. 33(1)" in page
+    assert "not started: waits for initial report sent" in page
+    assert "Decisions: 8 due, 1 undetermined." in page
     assert 'Started by “aware”, Tue 10 Mar 2026, 10:00 CET, <a href="/entries/0">' in page
     assert "18 hours over" in page
     assert "recalled: counsel must confirm" in page
@@ -88,10 +91,20 @@ def test_every_clock_is_there_with_word_law_addressee_and_start(page: str, view:
     assert "no health data" in page
 
 
+def test_what_to_find_out_stands_beside_what_must_happen(page: str) -> None:
+    asked = page.index("Find out next")
+    assert page.index("What must happen next") < asked < page.index("Clocks</h2>")
+    shown = page[asked : asked + 700]
+    assert "What legal kind of entity is the organisation?" in shown
+    assert "<code>entity_kinds</code>, settles 29 duties, the shortest clock 0.5 h" in shown
+    assert "<code>clocks.report_received</code>, settles 1 duty</span>" in shown
+
+
 def test_people_facts_notices_and_the_balance(page: str) -> None:
     assert "<strong>61</strong> of them under 18 (20 under 14)" in page
     assert page.index(">Known <") < page.index(">Assumed <") < page.index(">Unknown <")
     assert "superseded-value" not in page
+    assert "not counted above: health data (44 people)" in page
     assert "2 notices, <strong>1</strong> not yet approved" in page
     assert "Needs the approval of somebody other than the author." in page
     assert "12 still to be sent" in page
@@ -208,11 +221,17 @@ def test_an_exercise_says_so_on_every_page(ledger: Ledger, incidents: Any, view:
             assert "<title>EXERCISE" in text
 
 
-def test_a_drill_is_marked_on_its_own_page_alone(ledger: Ledger, incidents: Any, view: IncidentView) -> None:
-    app = create_app(ledger, incidents, is_drill=lambda held: held.id == view.id)
-    with TestClient(app, base_url="http://127.0.0.1", headers=PAGE) as client:
-        assert "This is a drill" in client.get(f"/incidents/{view.id}").text
-        assert "This is a drill" not in client.get("/").text
+def test_an_exercise_is_marked_on_its_own_pages_and_in_the_lists(
+    ledger: Ledger, incidents: Any, view: IncidentView
+) -> None:
+    incidents.incidents[view.id] = replace(view, status="Exercise", uuid=ledger.entry(0).decode().stream)
+    with TestClient(create_app(ledger, incidents), base_url="http://127.0.0.1", headers=PAGE) as client:
+        for path in (f"/incidents/{view.id}", "/entries/0"):
+            assert "This is a drill" in client.get(path).text
+            assert "<title>EXERCISE" in client.get(path).text
+        overview = client.get("/").text
+        assert "This is a drill" not in overview
+        assert overview.count('<span class="tag">Exercise</span>') == 2
 
 
 def test_an_empty_console_teaches(ledger: Ledger) -> None:

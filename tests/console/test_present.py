@@ -13,7 +13,7 @@ from markupsafe import Markup
 from api.console import present
 from api.console.sentences import sentence
 from incidents.clocks import deadlines
-from incidents.views import DeadlineView, IncidentSummary, IncidentView
+from incidents.views import DeadlineView, IncidentSummary, IncidentView, wording
 
 NOW = datetime(2026, 3, 12, 3, 4, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ NOW = datetime(2026, 3, 12, 3, 4, tzinfo=UTC)
     ],
 )
 def test_what_is_left_is_said_in_words_and_never_rounded_up(seconds: int | None, text: str) -> None:
-    assert present.left(seconds) == text
+    assert wording.left(seconds) == text
 
 
 @given(st.text())
@@ -130,7 +130,7 @@ def test_the_balance_says_when_it_does_not_close() -> None:
     ],
 )
 def test_values_of_facts_in_words(value: Any, text: str) -> None:
-    assert present.words(value) == text
+    assert wording.value(value) == text
 
 
 def test_long_lists_of_places_are_cut_and_confidences_ordered() -> None:

@@ -58,6 +58,13 @@ def sure(found):
         (Row(1, outcome="error"), {"s_a": "possible", "s_b": "possible"}),
         (Row(1, "data.search", resource="b"), {"s_a": "possible", "s_b": "possible", "s_c": "possible"}),
         (Row(1, "data.search", resource="b/two"), {"s_c": "probable"}),
+        # Refused or failed, a search of the resource itself was an attempt on it; a listing named nothing.
+        (Row(1, "data.search", resource="b/two", outcome="denied"), {"s_c": "possible"}),
+        (Row(1, "data.search", resource="b", outcome="denied"), {}),
+        (Row(1, "data.search", resource="b", outcome="failure"), {}),
+        (Row(1, "data.search", resource="b", outcome="error"), {}),
+        (Row(1, "data.search", resource="b", outcome="denied", subject="s_x"), {"s_x": "possible"}),
+        (Row(1, "data.search", resource="b/one", subject="s_a"), {"s_a": "confirmed", "s_b": "probable"}),
         (Row(1, resource="b"), {}),  # reading "b" reads no object inside it
         (Row(1, resource="b/on"), {}),
         (Row(1, "data.create"), {}),
@@ -76,6 +83,44 @@ def test_the_surest_reason_counts_and_every_entry_is_kept():
     member = found.members[0]
     assert (member.ref, member.confidence, member.entries, member.entry_count) == ("s_a", "confirmed", (3, 5, 9), 3)
     assert member.data_categories == ("email", "name")
+
+
+LISTED = (Holding("b/file", "s_a", ("email", "name"), ()), Holding("b/four", "s_a", ("ssn",), ("financial",)))
+
+
+def seen(*rows):
+    """The one member of the set and what weaker accesses reached, over an inventory of two objects of a bucket."""
+    evidence = collect(
+        rows,
+        lambda resource: [item for item in LISTED if item.resource == resource],
+        lambda container: [item for item in LISTED if item.resource.startswith(container + "/")],
+    )
+    [member] = freeze(evidence, {}, OCCURRED).members
+    return member, evidence.weaker()
+
+
+@pytest.mark.parametrize(
+    "weaker",
+    [Row(2, "data.search", resource="b"), Row(2, resource="b/four", outcome="denied")],
+    ids=["listed", "denied"],
+)
+def test_nobody_is_told_that_data_were_read_which_were_only_listed_or_refused(weaker):
+    read = Row(1, resource="b/file")
+    for rows in ((read, weaker), (weaker, read)):
+        member, apart = seen(*rows)
+        assert (member.confidence, member.data_categories) == ("confirmed", ("email", "name"))
+        assert member.legal_classes == ()
+        assert member.entries == (1, 2)
+        assert apart == {"ssn": 1}
+    member, apart = seen(weaker)
+    assert member.confidence == "possible"
+    assert "ssn" in member.data_categories
+    assert apart == {}
+
+
+def test_a_search_that_names_somebody_showed_what_the_resource_holds_of_them():
+    member, apart = seen(Row(1, "data.search", resource="b/four", subject="s_a"))
+    assert (member.confidence, member.data_categories, apart) == ("confirmed", ("ssn",), {})
 
 
 ROWS = st.lists(
@@ -246,7 +291,8 @@ def test_the_real_breach_touches_exactly_the_people_of_the_object(shared, servic
     assert {key for key, m in people.items() if m.confidence == "confirmed"} == {"cust-1", "cust-2", "cust-4"}
     assert people["cust-3"].confidence == "possible"  # the bucket was listed, the object not read
     assert "cust-5" not in people
-    assert people["cust-4"].data_categories == ("name", "ssn")
+    assert people["cust-4"].data_categories == ("name",)  # what stands in the object that was only listed is not told
+    assert service.view(name).affected.weaker_categories == {"ssn": 1}
 
     reads = service.criteria(actors=[role], actions=["data.download"])
     found = service.scope(name, reads, by="ana")

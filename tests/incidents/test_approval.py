@@ -107,9 +107,9 @@ def test_an_edit_voids_the_approval():
     held.draft_notice(draft("ana", "two"), at=NOW + timedelta(minutes=1))
     assert held.notice("person-en").approver is None
     with pytest.raises(ApprovalError):
-        held.open_campaign("c", {"person-en": "two"}, owed=1, audience="owed", mode="live", by="ana", at=NOW)
+        held.open_campaign("c", {"person-en": "two"}, owed=1, audience="owed", by="ana", at=NOW)
     with pytest.raises(ApprovalError):
-        held.open_campaign("c", {"person-en": "one"}, owed=1, audience="owed", mode="live", by="ana", at=NOW)
+        held.open_campaign("c", {"person-en": "one"}, owed=1, audience="owed", by="ana", at=NOW)
 
 
 def test_everybody_who_wrote_since_the_last_approval_is_an_author():

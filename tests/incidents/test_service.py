@@ -356,18 +356,6 @@ def test_people_whom_the_directory_does_not_know_are_not_forgotten(service, ledg
     assert "1 affected people have no known jurisdiction" in held.advice
 
 
-def test_an_exercise_meets_no_duty(dispatched, world):
-    service, name = dispatched
-    draft(service, name, world)
-    approve_all(service, name)
-    for campaign in service.open_campaign(name, by="ana", mode="drill"):
-        service.dispatcher.run(campaign)
-        service.finish(name, campaign, by="ana")
-    view = service.view(name)
-    assert not [item for item in view.deadlines if item.told_at is not None]
-    assert "individual_notice" not in {clock.name for clock in view.clocks}
-
-
 def test_finish_after_a_crash_between_dispatcher_and_log(dispatched, world):
     service, name = dispatched
     draft(service, name, world)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from incidents.law import Law
 from incidents.law.changes import closest, compare_assessments, compare_laws
 from incidents.law.explain import explain
 from incidents.law.library import read_files
-from incidents.law.page import page
+from incidents.law.page import page, words
 from incidents.law.parsecache import recall, remember, user_cache
 from incidents.law.questions import question_text
 from incidents.law.vocabulary import DATA
@@ -103,10 +105,47 @@ def test_every_duty_has_a_readable_page(law) -> None:
         assert {"Law", "Status", "When it applies", "Whom to tell", "By when", "Confidence"} <= set(sections)
         assert duty.citation in sections["Law"]
         text = "\n".join(line for lines in sections.values() for line in lines)
-        for note in (duty.trigger, duty.notes, duty.recipient.portal, *duty.content_detail, *duty.unverified):
+        for note in (duty.trigger, duty.notes, duty.recipient.portal, *duty.unverified):
             assert note is None or note in text, duty.id
+        for detail in (*duty.content_detail, *duty.channels, *duty.obliged):
+            assert words(detail) in text, duty.id
+        # People's own sentences stay as they are written.
+        free = ("Notes", "Trigger", "Confidence", "Sources", "Law", "Whom to tell", "What the notice says")
+        said = "\n".join(line for name, lines in sections.items() if name not in free for line in lines)
+        assert not re.search(r"\b[a-z]+_[a-z_]+\b", re.sub(r"https?://\S+|calendar \w+", "", said)), duty.id
         for source in duty.sources:
             assert source.title in text
+
+
+def test_a_page_names_other_duties_by_their_title(law) -> None:
+    sections = dict(page(law.duty("us-ny-ag"), law.elements, law.duties))
+    title = law.duty("us-ny-individuals").title
+    assert f"triggered by us-ny-individuals ({title})" in sections["Relations"]
+    assert sections["By when"][0].startswith("main: at the same time as the notice under us-ny-individuals (")
+
+
+def test_a_page_shows_nested_parts_indented_and_other_readings(law) -> None:
+    sections = dict(page(law.duty("eu-gdpr-33-1-authority"), law.elements))
+    assert "- country: DE" in sections["National particulars"]
+    assert "  11 stolen device, not encrypted | 1 | 1 | 1" in sections["Calibration"]
+    assert any("other reading, regulation 1182 71 hours: Regulation" in line for line in sections["By when"])
+    assert "  late reasons required: yes" in sections["By when"]
+    quebec = dict(page(law.duty("ca-qc-cai"), law.elements))["Risk of harm"]
+    assert "written: no" in quebec
+    assert not any(line.startswith("retain years") for line in quebec)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("as_soon_as_possible", "as soon as possible"),
+        ("see https://example.org/a_b and c_d", "see https://example.org/a_b and c d"),
+        ("A_1_b", "A 1 b"),
+        ("", ""),
+    ],
+)
+def test_words_lose_their_joints_and_addresses_keep_them(raw, said) -> None:
+    assert words(raw) == said
 
 
 def test_a_page_says_modifiers_in_words(law) -> None:
@@ -114,9 +153,9 @@ def test_a_page_says_modifiers_in_words(law) -> None:
     assert "4 hours after classification; at most 24 hours after awareness" in dora
     assert "moved to the next working day at 12:00 local time, unless" in dora
     brazil = dict(page(law.duty("BR-LGPD-48-ANPD"), law.elements))["By when"][0]
-    assert "3 working days (br) after awareness; 6 if entity kinds: small_scale_agent" in brazil
+    assert "3 working days (calendar br) after awareness; 6 if entity kinds: small scale agent" in brazil
     arkansas = dict(page(law.duty("us-ar-ag"), law.elements))["By when"][0]
-    assert "or, if earlier, the day of individual_notice" in arkansas
+    assert "or, if earlier, the day of individual notice" in arkansas
 
 
 def test_close_ids_are_suggested(law) -> None:

@@ -104,11 +104,12 @@ def test_check_without_arguments_runs_the_shipped_cases(tocsin) -> None:
     assert lines[-1] == f"{len(lines) - 1} passed, 0 failed"
     assert len(lines) > 600
     assert all(line.startswith("PASS ") for line in lines[:-1])
-    assert lines[0].split()[:3] == ["PASS", "eu-003", "eu-gdpr-33-1-authority"]
+    assert lines[0].split()[:3] == ["PASS", "fix-001", "ZA-22-IND"]
 
 
 def test_check_fails_on_one_wrong_expectation(tocsin, tmp_path) -> None:
-    cases = yaml.safe_load(shipped_cases()[0].read_text())[:3]
+    (europe,) = [path for path in shipped_cases() if path.stem == "europe"]
+    cases = yaml.safe_load(europe.read_text())[:3]
     cases[1]["expected"][0]["due_utc"] = "2026-05-15T22:00:00Z"
     path = tmp_path / "cases.yaml"
     path.write_text(yaml.safe_dump(cases))
@@ -131,7 +132,7 @@ def test_list_and_show(tocsin) -> None:
     assert tocsin("list", "--jurisdiction", "Nowhere")[0] == 1
     code, output, _ = tocsin("show", "us-ca-ag")
     assert code == 0
-    for part in ("1798.82(f)", "15 calendar days after individual_notice", "Not legal advice", "at least 501"):
+    for part in ("1798.82(f)", "15 calendar days after individual notice", "Not legal advice", "at least 501"):
         assert part in output
     code, _, errors = tocsin("show", "us-ca-agg")
     assert code == 1
@@ -168,3 +169,116 @@ def test_diff_says_what_changed(tocsin, tmp_path) -> None:
     assert code == 1
     assert "eu-gdpr-33-1-authority stages[0].deadline.amount: 71 -> 72" in output
     assert tocsin("diff", tmp_path / "old", tmp_path / "old")[0] == 0
+
+
+def test_assess_shows_the_outer_bound_beside_the_target_and_explain_and_readings_do(tocsin, facts_file) -> None:
+    _, output, _ = tocsin("assess", facts_file())
+    assert "2026-10-26 15:00 CET" in output
+    assert "outer bound (information only): 2026-10-26 16:00 CET" in output
+    said = "outer bound 2026-10-26T15:00:00Z (regulation_1182_71_hours"
+    assert said in tocsin("explain", "eu-gdpr-33-1-authority", facts_file())[1]
+    assert said in tocsin("readings", facts_file())[1]
+    (reading,) = json.loads(tocsin("readings", facts_file(), "--json")[1])
+    assert (reading["until_utc"], reading["later"]) == ("2026-10-26T15:00:00Z", True)
+
+
+def test_authorities_and_terms(tocsin) -> None:
+    code, output, _ = tocsin("authorities", "DE-HE")
+    assert code == 0
+    assert "HBDI" in output
+    assert "section 40 BDSG" in output
+    assert len(json.loads(tocsin("authorities", "--json")[1])) == 47
+    assert tocsin("authorities", "XX")[0] == 1
+    listed = json.loads(tocsin("terms", "data_categories", "--json")[1])
+    assert len(listed) == 78
+    assert all(entry["meaning"] for entry in listed)
+    assert "breach_types" in tocsin("terms")[1]
+    code, _, errors = tocsin("terms", "colours")
+    assert code == 1
+    assert "data_categories" in errors
+
+
+def test_changelog_and_lint(tocsin, tmp_path) -> None:
+    code, output, _ = tocsin("changelog")
+    assert code == 0
+    assert "us-va-medical-government: the notes said" in output
+    entries = json.loads(tocsin("changelog", "--json")[1])
+    assert entries[-1]["changes"] == []
+    assert tocsin("lint") == (0, "637 duties, 0 problems\n", "")
+    from incidents.law.library import read_files
+    from incidents.law.vocabulary import DATA
+
+    for name, raw in read_files(DATA).items():
+        path = tmp_path / "other" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(raw)
+    code, output, _ = tocsin("lint", "--law", tmp_path / "other")
+    assert code == 1
+    assert output.splitlines()[-1] == "637 duties, 1 problems"
+    assert tocsin("changelog", "--since", tmp_path / "other")[1].splitlines()[-1] == "  changes:"
+
+
+def test_risk_aids(tocsin, tmp_path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "law.md").read_text()
+    blocks = [block.split("```")[0] for block in manual.split("```yaml\n")[1:]]
+    (breach,) = [block for block in blocks if "conclusion:" in block]
+    document = yaml.safe_load(breach)
+    path = tmp_path / "breach.yaml"
+    path.write_text(breach)
+    code, output, _ = tocsin("risk", "breach", path)
+    assert code == 0
+    assert "ENISA severity 1.50: low" in output
+    assert "It departs from the score" in output
+    assert "Owed: eu-gdpr-34-individuals" in output
+    assert json.loads(tocsin("risk", "breach", path, "--json")[1])["departs"] is True
+    path.write_text(yaml.safe_dump(document["enisa"]))
+    assert json.loads(tocsin("risk", "enisa", path, "--json")[1])["level"] == "low"
+    assert "never sets the risk" in tocsin("risk", "enisa", path)[1]
+    path.write_text("{phi: true, secured: false}")
+    assert "HIPAA (45 CFR 164.402): breach" in tocsin("risk", "hipaa", path)[1]
+    path.write_text("{phi: SECRET}")
+    code, _, errors = tocsin("risk", "hipaa", path)
+    assert (code, "phi:" in errors, "SECRET" in errors) == (1, True, False)
+
+
+def test_the_contracts_hold_for_the_installed_program(tmp_path, cache) -> None:
+    """Outside tests run the program itself: exit codes, the last line, JSON and nothing else on stdout."""
+    import os
+    import subprocess
+    import sys
+
+    program = Path(sys.executable).parent / "tocsin"
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+
+    def run(*arguments):
+        done = subprocess.run(  # the program under test
+            [program, "law", *arguments], capture_output=True, text=True, env=environment, check=False, timeout=240
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    path = tmp_path / "facts.json"
+    path.write_text(json.dumps(FACTS))
+    code, output, errors = run("assess", str(path), "--json")
+    assert code == 0
+    evaluations = json.loads(output)
+    assert list(evaluations[0]) == ["duty", "stage", "result", "due_utc", "last_day", "anchor", "why", "missing"]
+    assert "Not legal advice" in errors
+    case = {
+        "id": "one",
+        "facts": FACTS,
+        "expected": [{"duty": "eu-gdpr-33-1-authority", "result": "due", "due_utc": "2026-10-26T14:00:00Z"}],
+    }
+    cases = tmp_path / "cases.yaml"
+    cases.write_text(yaml.safe_dump([case]))
+    assert run("check", str(cases)) == (0, "PASS one eu-gdpr-33-1-authority due\n1 passed, 0 failed\n", "")
+    case["expected"][0]["due_utc"] = "2026-10-26T15:00:00Z"
+    cases.write_text(yaml.safe_dump([case]))
+    code, output, _ = run("check", str(cases))
+    assert code == 1
+    assert output.splitlines()[0].startswith("FAIL one eu-gdpr-33-1-authority ")
+    assert output.splitlines()[-1] == "0 passed, 1 failed"
+    path.write_text(json.dumps(FACTS | {"risk": "SECRET"}))
+    code, output, errors = run("assess", str(path), "--json")
+    assert (code, output) == (1, "")
+    assert "risk:" in errors
+    assert "SECRET" not in errors

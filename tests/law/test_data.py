@@ -46,7 +46,7 @@ def test_triggered_by_repeats_what_when_says(law) -> None:
         if set(duty.triggered_by) != {other for leaf in duty.when.leaves() for other in leaf.duties}
     }
     no_harm_registers = {"us-ak-ag-no-harm", "us-fl-ag-no-harm", "us-ny-ag-no-harm", "us-sd-ag-no-harm"}
-    assert different == {*no_harm_registers, "PE-34-CNSD"}
+    assert different == no_harm_registers
 
 
 def test_a_superseded_law_has_a_last_day_and_a_proposal_no_date(law) -> None:
@@ -75,8 +75,13 @@ def test_calendars_reach_at_least_the_end_of_2026(law) -> None:
 
 
 def test_the_authority_directory_covers_the_area(law) -> None:
-    assert {entry["country"] for entry in law.authorities["eea"]} == set(law.vocabulary.groups["EEA"])
-    assert len(law.authorities["germany"]["laender"]) == 17
+    directory = law.authorities
+    assert {entry.code for entry in directory.authorities if "-" not in entry.code} == set(law.vocabulary.groups["EEA"])
+    assert len(directory.of("DE")) == 18
+    assert [entry.name for entry in directory.of("DE-HE")] == ["HBDI"]
+    assert directory.of("NO")[0].languages == ("no",)
+    assert directory.rules["DE"][0].startswith("private bodies")
+    assert directory.as_of == "2026-09"
 
 
 def test_codes_and_groups(law) -> None:

@@ -97,6 +97,107 @@ def test_a_wrong_fact_is_named_by_its_path(vocabulary, fields, path) -> None:
     assert path in paths(vocabulary, BASE | fields)
 
 
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ("occurrence", "determination"),
+        ("occurrence", "detection"),
+        ("occurrence", "suspicion"),
+        ("occurrence", "initial_report_sent"),
+        ("occurrence", "processor_awareness"),
+        ("detection", "determination"),
+        ("detection", "classification"),
+        ("detection", "individual_notice"),
+        ("discovery", "individual_notice"),
+        ("initial_report_sent", "latest_intermediate_report_sent"),
+        ("end_of_impact", "end_of_impact_notification_sent"),
+        ("processor_detection", "processor_determination"),
+    ],
+)
+def test_clocks_in_an_impossible_order_are_refused_and_at_the_same_minute_are_not(vocabulary, first, later) -> None:
+    def document(early: str, late: str):
+        return BASE | {"clocks": {first: early, later: late}}
+
+    assert paths(vocabulary, document("2026-03-10T09:00", "2026-03-10T08:59")) == [f"clocks.{later}"]
+    Facts.parse(document("2026-03-10T09:00", "2026-03-10T09:00"), vocabulary)
+    Facts.parse(document("2026-03-10T09:00", "2026-03-10T09:01"), vocabulary)
+
+
+@pytest.mark.parametrize(
+    "clocks",
+    [
+        {"awareness": "2026-03-10T09:00", "detection": "2026-03-11T09:00"},  # told by somebody else first
+        {"detection": "2026-03-10T09:00", "occurrence": "2026-01-10T09:00"},
+        {"determination": "2026-03-10T09:00", "awareness": "2026-03-11T09:00"},
+        {"corrective_measure_available": "2026-03-10T09:00", "occurrence": "2026-03-11T09:00"},
+    ],
+    ids=str,
+)
+def test_an_order_that_can_happen_is_taken(vocabulary, clocks) -> None:
+    Facts.parse(BASE | {"clocks": clocks}, vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"encrypted": False, "encryption_key_compromised": True}, "encryption_key_compromised"),
+        ({"encrypted": True, "medium": "paper"}, "encrypted"),
+        ({"minors": False, "legal_classes": ["children_under_14"]}, "legal_classes"),
+        ({"minors": True, "affected": [{"jurisdiction": "ES", "minors": {"under_18": 0}}]}, "minors"),
+        (
+            {"conditions": {"suspected_only": True}, "clocks": {"confirmation": "2026-03-10T09:00"}},
+            "conditions.suspected_only",
+        ),
+        (
+            {"conditions": {"incident_ongoing": True}, "clocks": {"incident_closed": "2026-03-10T09:00"}},
+            "conditions.incident_ongoing",
+        ),
+        (
+            {"conditions": {"malicious": False, "malicious_unauthorised_access": True}},
+            "conditions.malicious_unauthorised_access",
+        ),
+        ({"numbers": {"clients_percent": 100.5}}, "numbers.clients_percent"),
+        ({"numbers": {"counterparts_percent": 101}}, "numbers.counterparts_percent"),
+        ({"numbers": {"member_states_affected": 31}}, "numbers.member_states_affected"),
+        ({"numbers": {"users_limited": 11, "eu_users_total": 10}}, "numbers.users_limited"),
+    ],
+    ids=str,
+)
+def test_facts_that_cannot_all_be_true_are_refused(vocabulary, fields, path) -> None:
+    assert paths(vocabulary, BASE | fields) == [path]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"encryption_key_compromised": True, "complete": True},  # that it was encrypted may simply not be stated
+        {"encrypted": True, "encryption_key_compromised": True},
+        {"encrypted": True, "medium": "paper_from_computerised"},
+        {"encrypted": False, "medium": "paper"},
+        {"minors": True, "affected": [{"jurisdiction": "ES", "minors": {"under_18": 0}}, {"jurisdiction": "FR"}]},
+        {"minors": True, "affected": []},
+        {"conditions": {"malicious": True, "malicious_unauthorised_access": True}},
+        {"conditions": {"incident_ongoing": False}, "clocks": {"incident_closed": "2026-03-10T09:00"}},
+        {"numbers": {"clients_percent": 100, "transactions_percent": 250, "member_states_affected": 30}},
+        {"numbers": {"users_limited": 10, "eu_users_total": 10}},
+    ],
+    ids=str,
+)
+def test_facts_that_can_be_true_together_are_taken(vocabulary, fields) -> None:
+    Facts.parse(BASE | fields, vocabulary)
+
+
+def test_contradictions_are_reported_together_with_every_other_problem(vocabulary) -> None:
+    document = BASE | {
+        "encrypted": False, "encryption_key_compromised": True, "risk": "enormous",
+        "minors": False, "affected": [{"jurisdiction": "ES", "count": 3, "minors": {"under_18": 2}}],
+        "clocks": {"occurrence": "2026-03-10T09:00", "awareness": "2026-03-09T09:00", "detection": "2026-03-08T09:00"},
+    }  # fmt: skip
+    assert sorted(paths(vocabulary, document)) == [
+        "affected[0].minors", "clocks.awareness", "clocks.detection", "encryption_key_compromised", "risk",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("document", [None, [], "text", 3, {1: 2}])
 def test_what_is_no_mapping_is_refused(vocabulary, document) -> None:
     assert paths(vocabulary, document)

@@ -94,6 +94,19 @@ def test_a_batch_with_one_bad_event_writes_nothing(ledger, kit):
     assert ledger.vault.find("subject", "patient-1") is None
 
 
+@pytest.mark.parametrize("size", [49, 50, 51, 130, 200])
+def test_a_batch_of_old_and_new_events_of_any_size(ledger, kit, size):
+    first = ledger.append([kit.event(number) for number in range(0, size, 3)])
+    mixed = ledger.append([kit.event(number) for number in [*range(size), 0, size - 1]])
+    assert [receipt.new for receipt in mixed] == [number % 3 != 0 for number in range(size)] + [False, False]
+    assert [receipt.id for receipt in mixed] == [f"view-{number}" for number in [*range(size), 0, size - 1]]
+    assert [receipt.as_json() for receipt in mixed[:size:3]] == [receipt.as_json() for receipt in first]
+    assert ledger.size() == size + 1
+    for receipt in mixed:
+        assert ledger.find(kit.source, receipt.id).as_json() == receipt.as_json()
+    assert kit.verify(ledger).exit_code == 0
+
+
 def test_an_empty_batch_writes_nothing(ledger):
     before = ledger.checkpoint()
     assert ledger.append([]) == []

@@ -150,7 +150,7 @@ def test_sealing_changes_none_of_its_arguments():
 
 
 def test_an_entry_must_fit_an_entry_bundle():
-    long = dataclasses.replace(draft(0), source="x" * MAX_ENTRY)
+    long = draft(0)._replace(source="x" * MAX_ENTRY)
     with pytest.raises(InputError, match="65535"):
         seal(EMPTY, [long], [1], recorded=RECORDED, salts=salts(0, 1), tail=[])
 

@@ -15,7 +15,7 @@ from eventsourcing.persistence import IntegrityError, StoredEvent
 from ledger import Ledger, OwnEvent
 from ledger.checkpoint import Checkpoint
 from ledger.config import DATABASE
-from ledger.errors import EventError, StoreBusyError, StoreError, TocsinError
+from ledger.errors import EventConflictError, EventError, OverloadedError, StoreBusyError, StoreError, TocsinError
 from ledger.notes import Verifier, open_note
 from ledger.proofs import verify_receipt
 from ledger.store.database import Database
@@ -93,6 +93,56 @@ def test_one_bad_unit_does_not_sink_the_group(ledger, kit):
         6,
     ]
     assert ledger.find(kit.source, "view-lost") is None
+    assert kit.verify(ledger).exit_code == 0
+
+
+def test_a_refused_unit_costs_its_group_no_second_commit(ledger, kit):
+    ledger.append([kit.event("taken")])
+    conflicting = kit.event("taken", data={"outcome": "denied"})
+    calls = [lambda n=n: ledger.append([kit.event(n)]) for n in range(6)]
+    calls.insert(3, lambda: ledger.append([kit.event("lost"), conflicting]))
+    results = Held(ledger).run(calls)
+    assert isinstance(results[3], EventConflictError)
+    with ledger.database.read() as connection:
+        assert [row["size"] for row in connection.execute("SELECT size FROM checkpoint ORDER BY size")] == [1, 2, 8]
+    # Whom the refused unit named was not kept, nor is a pseudonym handed out that was undone.
+    assert ledger.vault.find("subject", "patient-lost") is None
+    [receipt] = ledger.append([kit.event("lost")])
+    assert ledger.vault.profile(ledger.vault.find("subject", "patient-lost")) == {"id": "patient-lost"}
+    assert receipt.index == 8
+    assert kit.verify(ledger).exit_code == 0
+
+
+def test_several_batches_in_one_commit_stand_or_fall_alone(ledger, kit):
+    ledger.append([kit.event("taken")])
+    batches = [
+        ledger.batch([kit.event(1), kit.event(2)]),
+        ledger.batch([kit.event("taken", data={"outcome": "denied"})]),
+        ledger.batch([kit.event(2), kit.event(3)]),
+        ledger.batch([]),
+    ]
+    one, refused, two, empty = ledger.append_each(batches)
+    assert [(receipt.index, receipt.new) for receipt in one] == [(2, True), (3, True)]
+    assert isinstance(refused, EventConflictError)
+    assert [(receipt.index, receipt.new) for receipt in two] == [(3, False), (4, True)]
+    assert two[0].as_json() == one[1].as_json()
+    assert empty == []
+    assert kit.verify(ledger).exit_code == 0
+
+
+def test_a_stalled_store_does_not_gather_units_without_end(ledger, kit):
+    ledger._sequencer._max_waiting = 3
+    with ThreadPoolExecutor(3) as pool:
+        with ledger._sequencer._lock:  # the store has stalled
+            futures = [pool.submit(ledger.append, [kit.event(number)]) for number in range(3)]
+            while len(ledger._sequencer._queue) < 3:
+                threading.Event().wait(0.001)
+            with pytest.raises(OverloadedError, match="3 writes are waiting"):
+                ledger.append([kit.event("refused")])
+            with pytest.raises(OverloadedError):
+                ledger.record([note_event(1)])
+        assert sorted(future.result()[0].index for future in futures) == [1, 2, 3]
+    assert [receipt.new for receipt in ledger.append([kit.event("refused")])] == [True]
     assert kit.verify(ledger).exit_code == 0
 
 

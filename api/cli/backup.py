@@ -1,0 +1,243 @@
+"""`tocsin backup` and `tocsin restore`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from api.cli.common import AsJson, out, print_json, progress_bar
+from ledger.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from ledger.recovery.backup import Backup
+
+app = typer.Typer(no_args_is_help=True)
+
+_HEX_ROOT = 64
+
+
+@app.command()
+def backup(
+    data: Annotated[Path, typer.Option("--data", envvar="TOCSIN_DATA", help="The data directory.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, or a directory for it.")],
+    with_keys: Annotated[
+        Path | None, typer.Option(help="Also write the secret keys, to this file of their own. Keep it elsewhere.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Back up a ledger, also while it is served. The backup holds no keys: back those up apart.
+
+    Nothing is overwritten, and the file has its name only once it is whole and on disk.
+    """
+    from ledger import Ledger
+    from ledger.recovery.backup import take_backup, write_keys
+
+    with Ledger.open(data) as ledger:
+        if with_keys is not None:
+            write_keys(ledger, with_keys)
+        with progress_bar("Copying", quiet=json) as progress:
+            path, manifest = take_backup(ledger, output, progress=progress)
+    if json:
+        print_json(
+            {
+                "file": str(path),
+                "origin": manifest.origin,
+                "size": manifest.size,
+                "root": manifest.root.hex(),
+                "database_sha256": manifest.digest,
+                "taken": manifest.taken,
+                "keys": None if with_keys is None else str(with_keys),
+            }
+        )
+        return
+    out.print(f"{escape(str(path))}: {manifest.size} entries, root {manifest.root.hex()}.", soft_wrap=True)
+    if with_keys is None:
+        out.print("It holds no keys. Without them nobody can read identities or go on signing: keep copies apart.")
+    else:
+        out.print(f"The secret keys are in {escape(str(with_keys))}: store it apart from the backup.", soft_wrap=True)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path | None, typer.Argument(help="The backup; not needed with --confirm.")] = None,
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="A new data directory; without it --verify restores to a temporary place."),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="Without --data: only see whether it would restore whole. Restoring always verifies."
+        ),
+    ] = False,
+    keys: Annotated[Path | None, typer.Option(help="The file that `backup --with-keys` wrote.")] = None,
+    vkey: Annotated[
+        str | None, typer.Option(help="The log's key, got elsewhere: refuse backups of other logs.")
+    ] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Confirm a directory that was restored before.")] = False,
+    policy: Annotated[Path | None, typer.Option(help="Ask the witnesses of this tlog-policy file.")] = None,
+    newest_known: Annotated[
+        str | None, typer.Option(metavar="SIZE:ROOT", help="The newest tree known outside (root in hex).")
+    ] = None,
+    accept_loss: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Go on although entries may be lost; recorded in the log.")
+    ] = None,
+    new_origin: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make a new log that continues the one in the backup.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="With --new-origin: why; recorded, so without personal data.")] = "",
+    json: AsJson = False,
+) -> None:
+    """Verify a backup, put it back, confirm it, or begin a log that continues it.
+
+    A restored copy opens, proves and verifies, but signs nothing until it is confirmed: by --policy (the
+    witnesses saw no more), by --newest-known, or by --accept-loss. Nothing is ever overwritten.
+    """
+    ways = [way for way in (policy, newest_known, accept_loss) if way is not None]
+    if len(ways) > 1 and new_origin is None:
+        raise typer.BadParameter("give one of --policy, --newest-known, --accept-loss")
+    if confirm:
+        if data is None or not ways or file is not None:
+            raise typer.BadParameter("--confirm takes --data and one of --policy, --newest-known, --accept-loss")
+        _report({"data": str(data), **_confirm(data, policy, newest_known, accept_loss)}, json=json)
+        return
+    if file is None:
+        raise typer.BadParameter("give the backup file, or --confirm")
+    if data is None and not verify:
+        raise typer.BadParameter("give --data DIR to restore there, or --verify to see whether it would")
+    from ledger.recovery.backup import Backup
+
+    found = Backup.open(file, vkey=vkey)
+    if new_origin is not None:
+        if data is None:
+            raise typer.BadParameter("--new-origin needs --data, a new directory")
+        _report(_succeed(found, data, new_origin, policy, reason), json=json)
+        return
+    if ways and data is None:
+        raise typer.BadParameter("only a restored directory can be confirmed: give --data")
+    result = _restore(found, data, keys, quiet=json)
+    if data is not None and ways:
+        result |= _confirm(data, policy, newest_known, accept_loss)
+    _report(result, json=json)
+
+
+def _restore(found: Backup, data: Path | None, keys: Path | None, *, quiet: bool) -> dict[str, Any]:
+    from ledger.recovery.restoring import check_backup, read_keys
+    from ledger.recovery.restoring import restore as put_back
+
+    with progress_bar("Restoring", quiet=quiet) as progress:
+        if data is None:
+            findings = check_backup(found, progress)
+        else:
+            secrets = None if keys is None else read_keys(keys)
+            findings = put_back(found, data, keys=secrets, progress=progress)
+    manifest = found.manifest
+    return {
+        "data": None if data is None else str(data),
+        "origin": manifest.origin,
+        "vkey": found.config.vkey,
+        "size": manifest.size,
+        "root": manifest.root.hex(),
+        "taken": manifest.taken,
+        "state": "verified" if data is None else "unconfirmed",
+        "not_checked": findings.not_checked,
+    }
+
+
+def _confirm(data: Path, policy: Path | None, known: str | None, loss: str | None) -> dict[str, Any]:
+    from ledger import Ledger
+    from ledger.policy import parse_policy
+    from ledger.recovery import restoring
+
+    with Ledger.open(data) as ledger:
+        if policy is not None:
+            restoring.confirm_by_witnesses(ledger, parse_policy(_read(policy)))
+        elif known is not None:
+            restoring.confirm_by_head(ledger, *_head(known))
+        else:
+            restoring.confirm_with_loss(ledger, loss or "")
+        return {"size": ledger.size(), "state": "confirmed"}
+
+
+def _succeed(found: Backup, data: Path, origin: str, policy: Path | None, reason: str) -> dict[str, Any]:
+    import asyncio
+
+    from ledger.notes import Verifier
+    from ledger.policy import parse_policy
+    from ledger.recovery.restoring import predecessor_of, succeed
+    from ledger.witness.client import Sighting, endpoints, look
+
+    if not reason.strip():
+        raise InputError("Say with --reason why the old log cannot go on; it is recorded in the new one.")
+    seen: list[Sighting] = []
+    if policy is not None:
+        places = endpoints(parse_policy(_read(policy)))
+        logs = [Verifier.from_vkey(key.vkey) for key in found.config.keys]
+        answers = asyncio.run(look(places, logs, found.config.origin))
+        seen = [answer for answer in answers.values() if isinstance(answer, Sighting)]
+    largest = max(seen, key=lambda item: item.checkpoint.size, default=None)
+    predecessor = predecessor_of(found, reason.strip(), largest)
+    with succeed(predecessor, data, origin) as ledger:
+        return {
+            "data": str(data),
+            "origin": ledger.origin,
+            "vkey": ledger.vkey,
+            "size": ledger.size(),
+            "state": "new log",
+            "continues": {"origin": found.config.origin, "size": predecessor.head.size},
+            "lost": predecessor.head.size - found.manifest.size,
+        }
+
+
+def _head(known: str) -> tuple[int, bytes]:
+    size, _, root = known.partition(":")
+    if not (size.isascii() and size.isdigit()) or len(root) != _HEX_ROOT:
+        raise InputError("--newest-known is SIZE:ROOT, the root as 64 hex digits (`tocsin verify` prints both).")
+    try:
+        return int(size), bytes.fromhex(root)
+    except ValueError:
+        raise InputError("The root in --newest-known is not hexadecimal.") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _report(result: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(result)
+        return
+    state = result["state"]
+    if state == "verified":
+        out.print(
+            f"[bold green]The backup is good[/]: {result['size']} entries, root {result['root']}.", soft_wrap=True
+        )
+        out.print(f"Signed by {escape(result['vkey'])}; compare it with the key you know.", soft_wrap=True)
+    elif state == "unconfirmed":
+        out.print(f"Restored {result['size']} entries to {escape(result['data'])}, verified.", soft_wrap=True)
+        out.print(
+            "It [bold]signs nothing yet[/]: this may be older than what others saw. Put the keys in place, then run "
+            f"`tocsin restore --confirm --data {escape(result['data'])}` with --policy FILE, "
+            "--newest-known SIZE:ROOT or --accept-loss REASON.",
+            soft_wrap=True,
+        )
+    elif state == "confirmed":
+        out.print(
+            f"Confirmed and recorded; {escape(result['data'])} goes on from {result['size']} entries.", soft_wrap=True
+        )
+        out.print("Campaigns that were open start paused: compare with the providers' logs before you resume them.")
+    else:
+        old = result["continues"]
+        out.print(
+            f"{escape(result['origin'])} continues {escape(old['origin'])} from {old['size']} entries.", soft_wrap=True
+        )
+        out.print(
+            f"Its key: {escape(result['vkey'])}. Entries of the old log in no backup: {result['lost']}.", soft_wrap=True
+        )

@@ -1,0 +1,201 @@
+"""Sealing the index: its roots become entries of the log.
+
+`seal_index` reads what the log has gained, hashes it in, and records one `org.tocsin.index.sealed.v1`
+for each map:
+
+    construction  "tocsin/index/v1"
+    kind          "subject" or "resource"
+    size          the map covers entries 0 to size - 1
+    root          hex
+    count         keys in the map
+    unreadable    accesses among those entries whose payload was erased before they were indexed
+    key           public name of the index key
+
+From then on the log cannot show another index for that size without showing two roots. Seal before
+payloads are erased: what was not indexed by then never will be, and counts as unreadable.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ledger import Ledger, OwnEvent
+from ledger.completeness import store
+from ledger.completeness.errors import AlreadySealedError
+from ledger.completeness.index import CONSTRUCTION, KEY_CONTEXT, KINDS, SEALED_TYPE, Kind, key_id
+from ledger.completeness.source import checked
+from ledger.completeness.store import Root
+from ledger.errors import NotFoundError
+from ledger.store.log import read_entries
+
+PAGE: Final = 1000
+Progress = Callable[[int, int], None]
+"""Called with (entries indexed, entries in all)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A root in the log.
+
+    Attributes:
+        index: leaf index of the event that logged it.
+        root: the map.
+    """
+
+    index: int
+    root: Root
+
+    def as_json(self) -> dict[str, Any]:
+        """The seal for programs."""
+        root = self.root
+        return {
+            "index": self.index,
+            "kind": root.kind,
+            "size": root.size,
+            "root": root.root.hex(),
+            "count": root.count,
+            "unreadable": root.unreadable,
+        }
+
+
+def index_key(ledger: Ledger) -> bytes:
+    """The key that opens the lists of all leaves, 32 bytes: for the operator and the auditor, nobody else."""
+    return ledger.vault.fingerprint(KEY_CONTEXT)
+
+
+def seal_index(ledger: Ledger, *, progress: Progress = lambda _done, _total: None) -> list[Seal]:
+    """Index what the log has gained and log the roots; the newest seal, one per map, is returned.
+
+    Repeating it changes nothing until other entries than seals have come, and a run that was cut
+    short is taken up where it stopped.
+
+    Raises:
+        StoreError: the store refused.
+    """
+    ledger.database.ensure(store.TABLES)
+    _record(ledger, _pending(ledger))
+    if _grown(ledger):
+        _follow(ledger, progress)
+        _record(ledger, _close(ledger))
+    newest = seals(ledger)
+    return [seal for seal in newest if seal.root.size == newest[-1].root.size]
+
+
+def seals(ledger: Ledger) -> list[Seal]:
+    """Every seal this index made, smallest size first."""
+    ledger.database.ensure(store.TABLES)
+    with ledger.database.read() as connection:
+        rows = connection.execute(
+            "SELECT * FROM access_map_seal WHERE position IS NOT NULL ORDER BY size, kind DESC"
+        ).fetchall()
+    return [
+        Seal(row["position"] - 1, Root(row["kind"], row["size"], row["root"], row["count"], row["unreadable"]))
+        for row in rows
+    ]
+
+
+def find_seals(ledger: Ledger, size: int | None = None) -> dict[Kind, Seal]:
+    """The seals of one size, the newest when none is given.
+
+    Raises:
+        NotFoundError: nothing was sealed at that size.
+    """
+    known = seals(ledger)
+    if not known:
+        raise NotFoundError("The index was never sealed; run `tocsin report seal`.")
+    wanted = known[-1].root.size if size is None else size
+    found = {seal.root.kind: seal for seal in known if seal.root.size == wanted}
+    if len(found) != len(KINDS):
+        sizes = ", ".join(str(number) for number in sorted({seal.root.size for seal in known})[-5:])
+        raise NotFoundError(f"The index was not sealed at size {wanted}; the last sizes are {sizes}.")
+    return found
+
+
+def _pending(ledger: Ledger) -> list[Root]:
+    """Roots that were computed and not logged: the last run was cut short in between."""
+    with ledger.database.read() as connection:
+        rows = connection.execute(
+            "SELECT kind, size, root, count, unreadable FROM access_map_seal WHERE position IS NULL ORDER BY kind DESC"
+        ).fetchall()
+    return [Root(*row) for row in rows]
+
+
+def _grown(ledger: Ledger) -> bool:
+    """Whether anything but seals came since the last seal."""
+    with ledger.database.read() as connection:
+        (size,) = connection.execute("SELECT coalesce(max(size), 0) FROM access_map_seal").fetchone()
+        row = connection.execute(
+            "SELECT 1 FROM event WHERE position > ? AND topic != ? LIMIT 1", (size, SEALED_TYPE)
+        ).fetchone()
+    return row is not None
+
+
+def _follow(ledger: Ledger, progress: Progress) -> None:
+    """Read the log up to where it ends now, and hash all but the root."""
+    key, origin = index_key(ledger), ledger.origin
+    end = ledger.size()
+    settled = False
+    while not settled:
+        with ledger.database.write() as connection:
+            start = store.tracked(connection)
+            if start < end:
+                page = read_entries(connection, start, min(start + PAGE, end))
+                store.absorb(connection, origin, key, map(checked, page))
+            else:
+                settled = store.settle(connection)
+        progress(min(start + PAGE, end), end)
+
+
+def _close(ledger: Ledger) -> list[Root]:
+    """Compute both roots at the size the index has reached, and remember them as not yet logged."""
+    while True:
+        with ledger.database.write() as connection:
+            # Another process may have read on in the meantime.
+            if not store.settle(connection):
+                continue
+            roots = [store.root(connection, kind) for kind in KINDS]
+            for root in roots:
+                connection.execute(
+                    "INSERT INTO access_map_seal VALUES (?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                    (root.kind, root.size, root.root, root.count, root.unreadable),
+                )
+            return roots
+
+
+def _record(ledger: Ledger, roots: Sequence[Root]) -> None:
+    if not roots:
+        return
+    public = key_id(index_key(ledger))
+    events = [
+        OwnEvent(
+            SEALED_TYPE,
+            {
+                "construction": CONSTRUCTION,
+                "kind": root.kind,
+                "size": root.size,
+                "root": root.root.hex(),
+                "count": root.count,
+                "unreadable": root.unreadable,
+                "key": public,
+            },
+        )
+        for root in roots
+    ]
+
+    def mark(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+        for root, index in zip(roots, indices, strict=True):
+            marked = connection.execute(
+                "UPDATE access_map_seal SET position = ? WHERE kind = ? AND size = ? AND position IS NULL",
+                (index + 1, root.kind, root.size),
+            ).rowcount
+            if marked != 1:
+                raise AlreadySealedError(f"Another process has logged the index of size {root.size} already.")
+
+    try:
+        ledger.record(events, also=mark)
+    except AlreadySealedError:
+        # Its roots are these roots: both are a function of the same entries.
+        return

@@ -1,0 +1,1 @@
+"""Keys and recovery: rotation and retirement of the signing key, backups, restored copies, successors."""
