@@ -302,3 +302,15 @@ def test_a_witness_quorum_is_still_demanded_from_whoever_pins_an_older_key(kit, 
     assert verify_bytes(kit.make(story, b"pass\n"), policy=policy)["exit_code"] == 3
     cosigned = story.log.material(witnesses=(WITNESS,)).checkpoint
     assert verify_bytes(kit.make(story, b"pass\n", checkpoint=cosigned), policy=policy)["exit_code"] == 0
+
+
+def test_a_program_that_had_the_ledger_open_before_the_change_makes_a_bundle_with_the_new_key(tmp_path):
+    clock = Clock()
+    with Ledger.create(tmp_path / "data", ORIGIN, clock=clock) as server:
+        service = IncidentService(server)
+        name = service.declare("Bucket copied", by="ana", time_zone="Europe/Madrid")
+        with Ledger.open(tmp_path / "data", clock=clock) as shell:
+            done = rotate(shell)
+        data = write_bundle(server, service, name, tmp_path / "x.zip").path.read_bytes()
+    assert unpack(data)["keys.txt"].decode().splitlines() == [done.old, done.new]
+    assert verify_bytes(data, vkey=done.old)["exit_code"] == 0

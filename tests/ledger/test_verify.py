@@ -11,7 +11,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -411,10 +411,9 @@ def test_an_attack_is_named_alike_when_parts_were_walked_ahead(copy, ahead, name
 @pytest.mark.parametrize("seed", range(40))
 def test_two_attacks_at_once_are_named_alike_in_parts(copy, seed):
     names = random.Random(seed).sample(sorted(ATTACKS), 2)
-    try:
+    # Where the second attack does not work after the first, the first alone is left to be named.
+    with suppress(sqlite3.Error, TypeError, AttributeError, AssertionError, ValueError, InputError):
         strike(copy, *names)
-    except (sqlite3.Error, TypeError, AttributeError, AssertionError, ValueError, InputError):
-        pytest.skip("the second attack does not work after the first")
     results = []
     for how in ({}, {"jobs": 2, "span": 256}):
         try:
