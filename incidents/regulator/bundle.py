@@ -244,6 +244,8 @@ def collect(ledger: Ledger, service: IncidentService, incident: str) -> tuple[Ma
         checkpoint, paths = ledger.inclusion_paths(indices)
         entries = tuple(wanted[index] for index in indices)
         keys = _keys(entries, ledger.origin) or (ledger.vkey,)
+        if keys[-1] != ledger.vkey:
+            ledger.reload()  # another program changed the key while this one had the ledger open
         # A change between the first read and the last would make report, keys and entries disagree.
         if len(own) == view.version == service.view(incident).version and keys[-1] == ledger.vkey:
             material = Material(incident, view.uuid, keys, checkpoint, entries, tuple(paths), members, receipts)

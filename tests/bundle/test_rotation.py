@@ -314,3 +314,35 @@ def test_a_program_that_had_the_ledger_open_before_the_change_makes_a_bundle_wit
         data = write_bundle(server, service, name, tmp_path / "x.zip").path.read_bytes()
     assert unpack(data)["keys.txt"].decode().splitlines() == [done.old, done.new]
     assert verify_bytes(data, vkey=done.old)["exit_code"] == 0
+
+
+def test_a_rotation_that_starts_from_another_key_is_refused_where_it_stands(kit):
+    story = kit.tell()
+    story.log.rotate(B)
+    story.log.signer = C
+    place = story.log.rotate(Signer.from_seed(kit.ORIGIN, b"\x13" * 32))
+    story.log.add("org.tocsin.log.viewed.v1", {"data": {}})
+    result = verify_bytes(kit.make(story, b"pass\n"), vkey=A.vkey)
+    assert verdict(result) == (2, "key", f"entry {place}")
+    assert "does not start from the key before" in result["message"]
+
+
+def test_a_rotation_to_a_key_of_another_name_is_refused(kit):
+    """Signed by both, but a key that bears another log's name never signs for this one."""
+    story = kit.tell()
+    stranger = Signer.from_seed("example.org/other", b"\x14" * 32)
+    place = len(story.log.stored)
+    story.log.add(ROTATED, {"data": {"purpose": "log", "compromised_since": None, "old": A.vkey, "new": stranger.vkey,
+                                     "statement": statement(place, A, stranger, [stranger, A])}})  # fmt: skip
+    story.log.signer, story.log.replaced = B, [A.vkey]
+    story.log.add("org.tocsin.log.viewed.v1", {"data": {}})
+    assert verdict(verify_bytes(kit.make(story, b"pass\n"), vkey=A.vkey)) == (2, "key", f"entry {place}")
+
+
+def test_a_policy_with_an_old_and_the_newest_key_needs_no_rotation(kit, told):
+    policy = f"log {A.vkey}\nlog {C.vkey}\nquorum none\n".encode()
+    result = verify_bytes(kit.make(told[0], b"pass\n"), policy=policy)
+    assert (result["exit_code"], check(result, "anchor")["detail"]) == (
+        0,
+        f"{kit.ORIGIN} is vouched for by what you gave",
+    )

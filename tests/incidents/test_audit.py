@@ -12,7 +12,8 @@ def found(ledger):
         return {(damage.kind, damage.index is not None) for damage in check(connection)}
 
 
-def test_untouched_tables_agree_with_the_log(assessed, ledger):
+@pytest.mark.usefixtures("assessed")
+def test_untouched_tables_agree_with_the_log(ledger):
     assert found(ledger) == set()
 
 
@@ -20,6 +21,7 @@ def test_a_ledger_without_incidents_has_nothing_to_check(ledger):
     assert found(ledger) == set()
 
 
+@pytest.mark.usefixtures("assessed")
 @pytest.mark.parametrize(
     ("statement", "damage"),
     [
@@ -36,13 +38,14 @@ def test_a_ledger_without_incidents_has_nothing_to_check(ledger):
         ("UPDATE incident_entry SET type = type || 'x'", ("read_model_altered", True)),
     ],
 )  # fmt: skip
-def test_every_rewritten_table_is_found(assessed, ledger, statement, damage):
+def test_every_rewritten_table_is_found(ledger, statement, damage):
     with ledger.database.write() as connection:
         connection.execute(statement)
     assert damage in found(ledger)
 
 
-def test_a_person_slipped_into_a_frozen_set_is_found(assessed, ledger):
+@pytest.mark.usefixtures("assessed")
+def test_a_person_slipped_into_a_frozen_set_is_found(ledger):
     with ledger.database.write() as connection:
         row = connection.execute("SELECT root, members FROM incident_affected").fetchone()
         members = zlib.decompress(row["members"])
