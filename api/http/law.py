@@ -270,7 +270,7 @@ def _instant(text: str | None) -> dt.datetime | None:
         return None
     instant = parse_instant(text)
     if instant is None:
-        raise RequestError("invalid-request", "at is an RFC 3339 time with its offset.", pointer="/at")
+        raise RequestError("invalid-facts", "at is an RFC 3339 time with its offset.", pointer="/at")
     return instant
 
 
@@ -279,7 +279,7 @@ def _refused(found: Iterable[FactProblem], law: Law) -> Problem:
     listed = list(found)
     faults = tuple(Fault(problem.text, pointer(problem.path, names)) for problem in listed[:MAX_FAULTS])
     detail = f"The facts have {len(listed)} problem{'s' if len(listed) > 1 else ''}; nothing was assessed."
-    return Problem(KINDS["invalid-request"], detail, faults=faults)
+    return Problem(KINDS["invalid-facts"], detail, faults=faults)
 
 
 def pointer(path: str, names: Iterable[str]) -> str:

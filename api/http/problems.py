@@ -62,6 +62,13 @@ KINDS: Final[Mapping[str, Kind]] = {
             "A part of the path or query is not what the operation takes; errors[] names it.",
         ),
         Kind(
+            "invalid-facts",
+            422,
+            "The facts were refused",
+            "The body is not the facts of one incident as the law engine reads them, or they contradict each "
+            "other; errors[] lists every place at once. Nothing was assessed.",
+        ),
+        Kind(
             "event-conflict",
             409,
             "The event exists with other content",

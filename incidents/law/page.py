@@ -205,7 +205,8 @@ def _status(duty: Duty) -> Iterator[str]:
     period = [f"from {duty.effective_from}" if duty.effective_from else "start not fixed"]
     if duty.effective_to:
         period.append(f"to {duty.effective_to}")
-    yield f"{' '.join(period)}; which version governs is decided by the first recorded of {words(', '.join(duty.effective_clock))}"
+    clocks = words(", ".join(duty.effective_clock))
+    yield f"{' '.join(period)}; which version governs is decided by the first recorded of {clocks}"
     yield f"jurisdictions: {', '.join(duty.jurisdictions)}"
     if duty.layer:
         yield f"layer: {duty.layer}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from incidents.case.facts import Fact, Source, State, check_fact, to_law_facts, 
 from incidents.clocks import assessment, deadlines
 from incidents.clocks.ticking import tick
 from incidents.errors import IncidentError
+from incidents.law.revision import compare_decisions, stale
 from incidents.people import scoping
 from incidents.people.affected import AffectedSet
 from incidents.people.directory import Loaded, Progress, load_directory
@@ -23,6 +24,9 @@ from incidents.service.reading import Reading, to_utc
 from incidents.views import readmodel
 from ledger.access import Criteria
 from ledger.errors import InputError
+
+CLOCKWORK = "tocsin"
+"""Who acts when nobody does: the clock that follows the law data."""
 
 AUTHORITY_KINDS = frozenset({"authority", "csirt", "attorney_general", "consumer_agency"})
 """Recipients whose being told starts the clock `authority_notified`."""
@@ -213,7 +217,7 @@ class Casework(Reading):
         """Run the law engine on the facts as they stand, keep every decision, recompute the deadlines."""
         held, who = self._app.load(incident), self._app.who(by)
         self._assess(held, who, self._now())
-        leaf = self._app.keep(held, lambda connection: self._write_deadlines(connection, held))[-1]
+        leaf = self._keep_assessed(held)[-1]
         last = held.assessments[-1]
         return Assessed(last.law_version, last.digest, assessment.counts(last.decisions), last.changed, leaf)
 
@@ -233,6 +237,9 @@ class Casework(Reading):
             by=who,
             at=now,
         )
+
+    def _keep_assessed(self, held: Incident) -> Sequence[int]:
+        return self._app.keep(held, lambda connection: self._write_deadlines(connection, held))
 
     def _write_deadlines(self, connection: sqlite3.Connection, held: Incident) -> None:
         rows = readmodel.deadlines_of(held, held.assessments[-1] if held.assessments else None)
@@ -273,12 +280,33 @@ class Casework(Reading):
             self._start(held, "authority_notified", moment, who, now)
             self._start(held, "initial_report_sent", moment, who, now)
         self._assess(held, who, now)
-        return self._app.keep(held, lambda connection: self._write_deadlines(connection, held))[0]
+        return self._keep_assessed(held)[0]
 
     def _start(self, held: Incident, name: str, stood: datetime, who: str, now: datetime) -> None:
         if not any(clock.name == name for clock in held.clocks):
             held.record_clock(name=name, stood=stood, source=Source("person", who), note="first", by=who, at=now)
 
     def tick(self, now: datetime | None = None) -> list[deadlines.Notice]:
-        """Record reminders and missed limits that are due, each exactly once; safe to run anywhere, any time."""
+        """Record reminders and missed limits that are due, each exactly once; safe to run anywhere, any time.
+
+        Open incidents that were assessed with other law data are assessed again first.
+        """
+        self.reassess()
         return tick(self.ledger, self._now() if now is None else to_utc(now))
+
+    def reassess(self) -> dict[str, list[str]]:
+        """Assess every open incident again whose last assessment was made with other law data.
+
+        Returns:
+            Incident to what differs now, one line of words per duty and stage; empty where nothing is stale.
+        """
+        found: dict[str, list[str]] = {}
+        for summary in self.list():
+            held = None if summary.closed else self._app.load(summary.id)
+            if held is None or not held.assessments or not stale(held.assessments[-1], self.law):
+                continue
+            before = held.assessments[-1].decisions
+            self._assess(held, self._app.who(CLOCKWORK), self._now())
+            self._keep_assessed(held)
+            found[summary.id] = list(compare_decisions(before, held.assessments[-1].decisions))
+        return found

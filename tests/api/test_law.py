@@ -82,7 +82,7 @@ def test_every_problem_is_reported_at_once_with_its_pointer(client: TestClient) 
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
-    assert problem["type"] == "/problems/invalid-request"
+    assert problem["type"] == "/problems/invalid-facts"
     assert [fault["pointer"] for fault in problem["errors"]] == [
         "/affected/0/jurisdiction",
         "/affected/0/count",

@@ -237,3 +237,20 @@ def test_unknown_is_honest_and_its_facts_are_named(node, truths) -> None:
         assert node.truth(known) is not None
         if result is not None:
             assert node.truth(known) is result
+
+
+def test_a_duty_that_is_not_met_is_known_not_to_apply_whatever_version_governs(make_law, make_duty) -> None:
+    """`duty_applies` is false when the other's `when` is, although no clock says whether it is in force."""
+    other = make_duty("a", when={"always": False}, effective_from="2020-01-01")
+    law = make_law(other, make_duty("b", when={"duty_applies": ["a"]}))
+    results = {e.duty: e.result for e in law.assess({"time_zone": "UTC", "complete": True})}
+    assert results["b"] == "not_required"
+
+
+def test_the_words_of_a_law_without_a_number_are_among_the_reasons(make_law, make_duty, facts) -> None:
+    def reason(**fields):
+        law = make_law(make_duty(deadline={"kind": "words_only", "from": "awareness"} | fields))
+        return law.assess(facts())[0].why[-1]
+
+    assert reason(words=["without_undue_delay"]).startswith("no number in the law: without_undue_delay [")
+    assert reason().startswith("no number in the law [")

@@ -146,3 +146,16 @@ def test_a_wrong_reading_is_named_by_the_loader(make_law, make_duty, deadline, f
     with pytest.raises(LawDataError) as caught:
         make_law(make_duty(deadline={"kind": "hours", "amount": 72, "from": "awareness"} | deadline))
     assert any(field in str(problem) for problem in caught.value.problems)
+
+
+def test_a_reading_from_a_clock_that_has_not_started_is_left_out(law: Law) -> None:
+    facts = {
+        "time_zone": "Asia/Kuala_Lumpur", "complete": True, "established_in": ["MY"], "role": ["controller"],
+        "affected": [{"jurisdiction": "MY", "count": 2000}], "risk": "significant",
+        "clocks": {"occurrence": "2026-08-20T08:00"},
+    }  # fmt: skip
+    (initial,) = [e for e in law.assess(facts) if (e.duty, e.stage) == ("MY-PDPA-12B-AUTH", "initial")]
+    assert initial.result == "due"
+    assert not [r for r in law.readings(facts) if r.duty == "MY-PDPA-12B-AUTH"]
+    later = facts | {"clocks": {"occurrence": "2026-08-20T08:00", "awareness": "2026-08-20T10:00"}}
+    assert [r.name for r in law.readings(later) if r.duty == "MY-PDPA-12B-AUTH"] == ["from_awareness"]
