@@ -270,7 +270,7 @@ def _instant(text: str | None) -> dt.datetime | None:
         return None
     instant = parse_instant(text)
     if instant is None:
-        raise RequestError("invalid-facts", "at is an RFC 3339 time with its offset.", pointer="/at")
+        raise RequestError("invalid-request", "at is an RFC 3339 time with its offset.", pointer="/at")
     return instant
 
 
