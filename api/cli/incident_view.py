@@ -102,6 +102,8 @@ def show_deadlines(deadlines: Sequence[DeadlineView]) -> None:
         limit = item.words
         if item.due is not None and item.due_local is not None:
             limit = f"end of {item.last_day} ({item.zone})" if item.last_day else both(item.due, item.due_local)
+        if item.outer is not None and item.outer_local is not None:
+            limit += f"; another reading: {both(item.outer, item.outer_local)}"
         mark = "" if item.confidence == "verified" else " [dim](recalled)[/]"
         table.add_row(
             _state(item.state),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -14,6 +14,8 @@ from incidents.case.application import IncidentApplication
 from incidents.case.records import Status
 from incidents.law import Law, LawFactsError
 from incidents.law.questions import Question
+from incidents.law.readings import Reading as LimitReading
+from incidents.law.readings import outer_bounds
 from incidents.views import readmodel
 from incidents.views.wording import ERASED
 from ledger import Ledger
@@ -76,6 +78,7 @@ class Reading:
             names=self._names({event.by for event in events}),
             balances=self._balances(held),
             questions=self._questions(held)[:QUESTIONS_SHOWN],
+            outer=self._outer(held),
         )
         return readmodel.view(held, context)
 
@@ -99,6 +102,15 @@ class Reading:
             # The facts were checked against the law data of their day; the page must not fail for newer data.
             # Assessing again says what is wrong with them.
             return ()
+
+    def _outer(self, held: Incident) -> Mapping[tuple[str, str], LimitReading]:
+        """Where other readings of a limit end later, by duty and stage; for information, never the target."""
+        if not held.assessments:
+            return {}
+        try:
+            return outer_bounds(self.law.readings(held.law_facts))
+        except LawFactsError:
+            return {}  # as in `_questions`
 
     def _names(self, refs: Iterable[str]) -> dict[str, str]:
         names = {}

@@ -121,7 +121,8 @@ class DeadlineView:
     """One limit: state is one of `incidents.clocks.deadlines.STATES`.
 
     `words` are the law's own for the time it gives, and never empty where `due` is; `provision` is law and
-    citation in short, such as `GDPR Art 33(1)`.
+    citation in short, such as `GDPR Art 33(1)`. `due` is the strictest reading; `outer` is the end of the latest
+    other reading where readings differ, for information, with `outer_words` saying where it comes from.
     """
 
     duty: str
@@ -143,6 +144,9 @@ class DeadlineView:
     confidence: str
     law: str = ""
     provision: str = ""
+    outer: datetime | None = None
+    outer_local: datetime | None = None
+    outer_words: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from incidents.case.store import LoggedEntry
 from incidents.clocks.assessment import counts, full
 from incidents.clocks.deadlines import Deadline, deadline_of
 from incidents.law.questions import Question
+from incidents.law.readings import Reading
 from incidents.views.narration import say
 from incidents.views.nextstep import next_step
 from incidents.views.wording import ERASED, limit_words, provision
@@ -35,6 +36,7 @@ class Context:
         names: pseudonym of staff -> name.
         balances: live balances of running campaigns.
         questions: what to find out next about the undetermined duties, most useful first.
+        outer: the latest other reading of a limit, by duty and stage.
     """
 
     now: datetime
@@ -43,6 +45,7 @@ class Context:
     names: Mapping[str, str] = field(default_factory=dict)
     balances: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     questions: Sequence[Question] = ()
+    outer: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
 
     def leaf(self, version: int) -> int | None:
         """Leaf index of the entry with this version of the aggregate."""
@@ -237,6 +240,7 @@ def duty_view(decision: Mapping[str, Any]) -> views.DutyView:
 
 
 def _deadline(row: Deadline, decision: Mapping[str, Any], incident: Incident, context: Context) -> views.DeadlineView:
+    other = context.outer.get((row.duty, row.stage)) if row.due is not None else None
     return views.DeadlineView(
         duty=row.duty,
         stage=row.stage,
@@ -257,6 +261,9 @@ def _deadline(row: Deadline, decision: Mapping[str, Any], incident: Incident, co
         confidence=row.confidence,
         law=decision["law"],
         provision=provision(decision["law"], row.citation),
+        outer=None if other is None else other.until_utc,
+        outer_local=None if other is None else local_time(other.until_utc, incident.time_zone),
+        outer_words="" if other is None else other.words,
     )
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from api.cli import main
+from api.cli import common, main
 from ledger import Ledger
 
 
@@ -15,7 +15,9 @@ def run(tmp_path, world, capsys, monkeypatch):
     with Ledger.create(data, "audit.example.org/log") as ledger:
         ledger.append([world.access_event(1)])
     monkeypatch.setenv("TOCSIN_DATA", str(data))
-    monkeypatch.setenv("COLUMNS", "200")
+    # The consoles are made at import, by whichever test came first; an environment variable may be too late.
+    monkeypatch.setattr(common.out, "_width", 200)
+    monkeypatch.setattr(common.err, "_width", 200)
 
     def call(*arguments, fails=False):
         with pytest.raises(SystemExit) as ended:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from pypdf import PdfReader
 
-from api.cli import main
+from api.cli import common, main
 from incidents.case.aggregate import Incident
 from incidents.errors import IncidentError
 from incidents.regulator.bundle import write_bundle
@@ -121,7 +121,9 @@ def run(tmp_path, capsys, monkeypatch, drilled):
     drilled[0].ledger.close()
     monkeypatch.setenv("TOCSIN_DATA", str(tmp_path / "ledger"))
     monkeypatch.setenv("TOCSIN_AS", "ana")
-    monkeypatch.setenv("COLUMNS", "200")
+    # The consoles are made at import, by whichever test came first; an environment variable may be too late.
+    monkeypatch.setattr(common.out, "_width", 200)
+    monkeypatch.setattr(common.err, "_width", 200)
 
     def call(*arguments):
         with pytest.raises(SystemExit) as ended:

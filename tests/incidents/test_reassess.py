@@ -48,3 +48,14 @@ def test_a_closed_incident_keeps_its_last_word(assessed, ledger, changed_law):
     service, name = assessed
     service.close(name, "Rotate keys sooner.", by="ana")
     assert IncidentService(ledger, changed_law).reassess() == {}
+
+
+def test_the_strict_target_and_the_other_reading_stand_side_by_side(assessed):
+    """Regulation (EEC, Euratom) 1182/71 does not count the hour of the event: an hour later, for information."""
+    service, name = assessed
+    shown = limit(service, name)
+    # The hour that contains the event is not counted, so the other period runs from the next full hour.
+    assert 0 < (shown.outer - shown.due).total_seconds() <= 3600
+    assert "1182/71" in shown.outer_words
+    unread = next(item for item in service.view(name).deadlines if item.due is None)
+    assert unread.outer is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from api.cli import main
+from api.cli import common, main
 from incidents.law.cases import shipped_cases
 
 FACTS = {
@@ -26,7 +26,9 @@ def cache(tmp_path_factory):
 def tocsin(capsys, monkeypatch, cache):
     """Runs the command line; gives (exit code, stdout, stderr)."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    monkeypatch.setenv("COLUMNS", "200")
+    # The consoles are made at import, by whichever test came first; an environment variable may be too late.
+    monkeypatch.setattr(common.out, "_width", 200)
+    monkeypatch.setattr(common.err, "_width", 200)
 
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:
