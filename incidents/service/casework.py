@@ -301,12 +301,14 @@ class Casework(Reading):
             Incident to what differs now, one line of words per duty and stage; empty where nothing is stale.
         """
         found: dict[str, list[str]] = {}
-        for summary in self.list():
-            held = None if summary.closed else self._app.load(summary.id)
-            if held is None or not held.assessments or not stale(held.assessments[-1], self.law):
+        with self.ledger.database.read() as connection:
+            names = store.incidents(connection)
+        for name in names:
+            held = self._app.load(name)
+            if held.closed_at is not None or not held.assessments or not stale(held.assessments[-1], self.law):
                 continue
             before = held.assessments[-1].decisions
             self._assess(held, self._app.who(CLOCKWORK), self._now())
             self._keep_assessed(held)
-            found[summary.id] = list(compare_decisions(before, held.assessments[-1].decisions))
+            found[name] = list(compare_decisions(before, held.assessments[-1].decisions))
         return found
