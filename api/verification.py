@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import sqlite3
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +26,7 @@ from ledger import Ledger, OwnEvent
 from ledger.encoding import MAX_INT, format_time, parse_time
 from ledger.errors import NotFoundError, TocsinError
 from ledger.findings import EXIT_DAMAGED, EXIT_UNREADABLE
+from ledger.store.connection import Connection
 from ledger.verifying.directory import verify_directory
 
 _log = logging.getLogger("tocsin.verification")
@@ -176,7 +176,7 @@ class Verification:
             }
             _log.error("The ledger is damaged: %s at entry %s. Run `tocsin verify`.", result["kind"], index)
 
-        def also(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+        def also(connection: Connection, indices: Sequence[int]) -> None:
             connection.execute(
                 "INSERT INTO api_verification VALUES (1, ?, ?, ?) ON CONFLICT (only) DO UPDATE"
                 " SET entry = excluded.entry, at = excluded.at, result = excluded.result",
@@ -216,7 +216,7 @@ def _last(entry: int | None, at: datetime, result: dict[str, Any]) -> LastRun:
     )
 
 
-def _verify(writer: Connection, directory: Path, policy: bytes | None) -> None:
+def _verify(writer: Pipe, directory: Path, policy: bytes | None) -> None:
     """What the child does: verify, and send the result."""
     with suppress(OSError):
         os.nice(_NICE)

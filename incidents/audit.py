@@ -6,7 +6,6 @@ load recorded, and the index of incidents and their entries must say what the lo
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final
@@ -16,6 +15,7 @@ from incidents.people.inventory import LOADED, table_root
 from ledger.encoding import parse
 from ledger.errors import TocsinError
 from ledger.findings import Damage
+from ledger.store.connection import Connection
 
 TABLES: Final = frozenset({"incident_affected", "incident_entry", "incident_index", "incident_inventory"})
 """What `check` proves against the log; deadlines are recomputed by every assessment."""
@@ -23,7 +23,7 @@ TABLES: Final = frozenset({"incident_affected", "incident_entry", "incident_inde
 _SCOPED: Final = "org.tocsin.incident.scoped.v1"
 
 
-def check(connection: sqlite3.Connection) -> Iterator[Damage]:
+def check(connection: Connection) -> Iterator[Damage]:
     """Every way in which these tables contradict the log."""
     present = {row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "incident_affected" in present:
@@ -34,7 +34,7 @@ def check(connection: sqlite3.Connection) -> Iterator[Damage]:
         yield from _inventory(connection)
 
 
-def _affected(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _affected(connection: Connection) -> Iterator[Damage]:
     frozen = {
         _fields(row["payload"]).get("root"): row["position"] - 1
         for row in connection.execute("SELECT position, payload FROM event WHERE topic = ?", (_SCOPED,))
@@ -50,7 +50,7 @@ def _affected(connection: sqlite3.Connection) -> Iterator[Damage]:
             yield Damage("affected_set_altered", frozen.get(row["root"]), what)
 
 
-def _entries(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _entries(connection: Connection) -> Iterator[Damage]:
     wrong = connection.execute(
         "SELECT i.leaf FROM incident_entry i LEFT JOIN event e ON e.position = i.leaf + 1"
         " WHERE e.position IS NULL OR e.topic IS NOT i.type"
@@ -67,7 +67,7 @@ def _entries(connection: sqlite3.Connection) -> Iterator[Damage]:
         yield Damage("read_model_altered", index, "The index of incidents says something else than the log.")
 
 
-def _inventory(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _inventory(connection: Connection) -> Iterator[Damage]:
     row = connection.execute(
         "SELECT position, payload FROM event WHERE topic = ? ORDER BY position DESC LIMIT 1", (LOADED,)
     ).fetchone()

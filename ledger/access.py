@@ -7,13 +7,13 @@ leaf index, so whatever is found here can be proven there.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from ledger.encoding import parse
 from ledger.entries import Entry, StoredEntry
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.store.log import read_entries
 from ledger.vocabulary import family_verb
@@ -195,12 +195,12 @@ def _where(criteria: Criteria) -> tuple[str, list[Any]]:
     return sql, values
 
 
-def _tracked(connection: sqlite3.Connection) -> int:
+def _tracked(connection: Connection) -> int:
     row = connection.execute("SELECT position FROM tracking WHERE name = ?", (NAME,)).fetchone()
     return 0 if row is None else int(row["position"])
 
 
-def _insert(connection: sqlite3.Connection, page: Sequence[StoredEntry]) -> None:
+def _insert(connection: Connection, page: Sequence[StoredEntry]) -> None:
     rows = [
         (access.index + 1, part, *(getattr(access, name) for name in _COLUMNS))
         for stored in page

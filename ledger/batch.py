@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from ledger.cloudevents import CloudEvent
 from ledger.exchange import Receipt
 from ledger.ingest import draft_events
 from ledger.seal import Draft
+from ledger.store.connection import Connection
 from ledger.store.sequencer import Committed
 from ledger.vocabulary import verdict
 
@@ -28,7 +28,7 @@ class Batch:
         self._placed: list[tuple[int, bool]] = []
         self._sources: dict[str, int] = {}
 
-    def prepare(self, connection: sqlite3.Connection, first: int) -> Sequence[Draft]:
+    def prepare(self, connection: Connection, first: int) -> Sequence[Draft]:
         """Reserve and draft what is new; may be called again when a transaction has to be repeated."""
         self._sources = {}
         self._placed = self._ledger.seen.place(connection, self._events, self._digests, first, self._sources)

@@ -9,7 +9,6 @@ what is not understood is not left lying open.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -18,6 +17,7 @@ from uuid import UUID
 from ledger.cloudevents import CloudEvent
 from ledger.encoding import canonical_each
 from ledger.seal import Draft
+from ledger.store.connection import Connection
 from ledger.vault import Vault
 from ledger.vocabulary import verdict
 
@@ -29,7 +29,7 @@ _CHUNK: Final = 128
 
 
 def draft_events(
-    connection: sqlite3.Connection,
+    connection: Connection,
     vault: Vault,
     stream: UUID,
     events: Iterable[tuple[CloudEvent, bytes]],
@@ -47,7 +47,7 @@ def draft_events(
 
 
 def _draft_chunk(
-    connection: sqlite3.Connection,
+    connection: Connection,
     vault: Vault,
     stream: UUID,
     chunk: Sequence[tuple[CloudEvent, bytes]],
@@ -92,7 +92,7 @@ def detail_context(source: str, event_id: str) -> bytes:
 
 
 def _part(
-    connection: sqlite3.Connection,
+    connection: Connection,
     vault: Vault,
     data: Mapping[str, Any],
     hidden: dict[str, Any],
@@ -120,7 +120,7 @@ def _part(
 
 
 def _client(
-    connection: sqlite3.Connection, vault: Vault, item: Mapping[str, Any], clear: dict[str, Any], hidden: dict[str, Any]
+    connection: Connection, vault: Vault, item: Mapping[str, Any], clear: dict[str, Any], hidden: dict[str, Any]
 ) -> None:
     rest = dict(item)
     address = rest.pop("ip", None)
@@ -130,7 +130,7 @@ def _client(
         hidden["client"] = rest
 
 
-def _subject(connection: sqlite3.Connection, vault: Vault, subject: Mapping[str, Any], people: list[str]) -> Any:
+def _subject(connection: Connection, vault: Vault, subject: Mapping[str, Any], people: list[str]) -> Any:
     ref = vault.refer(connection, "subject", subject.get("ref") or subject["id"])
     people.append(ref)
     if len(subject) == 1:
@@ -139,7 +139,7 @@ def _subject(connection: sqlite3.Connection, vault: Vault, subject: Mapping[str,
 
 
 def _holder(
-    connection: sqlite3.Connection, vault: Vault, name: str, item: Mapping[str, Any], hidden: dict[str, Any]
+    connection: Connection, vault: Vault, name: str, item: Mapping[str, Any], hidden: dict[str, Any]
 ) -> dict[str, Any]:
     """An object that names actors or has a text: they become refs, the text is sealed."""
     clear = dict(item)

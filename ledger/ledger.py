@@ -9,7 +9,6 @@ Example:
 from __future__ import annotations
 
 import os
-import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -40,6 +39,7 @@ from ledger.recovery.errors import UnconfirmedCopyError
 from ledger.rotation import finish_rotation, next_signer, read_history
 from ledger.seal import Draft, Head
 from ledger.store import log, schema
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.store.recorder import LedgerRecorder
 from ledger.store.seen import Seen
@@ -236,7 +236,7 @@ class Ledger(LogReader):
         drafts = [self._own_draft(event) for event in events]
         return list(self._sequencer.submit(lambda _connection, _first: drafts, also))
 
-    def decide(self, make: Callable[[sqlite3.Connection, int], Sequence[OwnEvent]]) -> list[int]:
+    def decide(self, make: Callable[[Connection, int], Sequence[OwnEvent]]) -> list[int]:
         """Record own events that `make` decides on, with writes of its own, in one transaction.
 
         Args:
@@ -286,7 +286,7 @@ class Ledger(LogReader):
         if predecessor is not None:
             first_event = OwnEvent("org.tocsin.ledger.succeeded.v1", data | {"predecessor": dict(predecessor)})
 
-        def prepare(_connection: sqlite3.Connection, first: int) -> Sequence[Draft]:
+        def prepare(_connection: Connection, first: int) -> Sequence[Draft]:
             return [] if first else [self._own_draft(first_event)]
 
         self._sequencer.submit(prepare)
@@ -296,7 +296,7 @@ class Ledger(LogReader):
         with self.database.read() as connection:
             self._take_signer(read_config(self.directory), connection)
 
-    def _signing(self, connection: sqlite3.Connection, head: Head) -> Signer:
+    def _signing(self, connection: Connection, head: Head) -> Signer:
         """The key to sign with; called inside the write transaction wherever another program may have written."""
         restored = self.config.restored
         if restored is not None:
@@ -320,7 +320,7 @@ class Ledger(LogReader):
                     finish_rotation(self.directory, first)
                 self.config = read_config(self.directory)
 
-    def _take_signer(self, config: Config, connection: sqlite3.Connection) -> None:
+    def _take_signer(self, config: Config, connection: Connection) -> None:
         places = [config.signing_key] + ([] if config.next_key is None else [config.next_key.signing_key])
         wanted = _next_key(connection) or self.signer.verifier.key_id
         for place in places:
@@ -363,7 +363,7 @@ class Ledger(LogReader):
             )
 
 
-def _next_key(connection: sqlite3.Connection) -> bytes | None:
+def _next_key(connection: Connection) -> bytes | None:
     """Id of the key that signs next; None where the log is empty or its newest checkpoint is damaged."""
     try:
         return next_signer(log.read_checkpoint(connection))[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from ledger.ingest import detail_context
 from ledger.merkle import inclusion_path, leaf_hash
 from ledger.proofs import format_proof
 from ledger.store import log
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.tiles import TileReader, encode_bundle
 from ledger.vault import Vault
@@ -119,7 +119,7 @@ class LogReader(ABC):
             note = log.read_checkpoint(connection)
             return note, self._paths(connection, note, indices)
 
-    def _paths(self, connection: sqlite3.Connection, note: bytes, indices: Sequence[int]) -> list[list[bytes]]:
+    def _paths(self, connection: Connection, note: bytes, indices: Sequence[int]) -> list[list[bytes]]:
         size = self.open_checkpoint(note).size
         for index in indices:
             if not 0 <= index < size:

@@ -19,7 +19,6 @@ Each key is valid for one range of checkpoint sizes; a checkpoint counts only un
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from ledger.entries import Entry, commits_to
 from ledger.errors import InputError, NoteError
 from ledger.notes import Note, Signer, Verifier, open_note, sign_note, split_note
 from ledger.recovery.errors import RotationError
+from ledger.store.connection import Connection, Row
 from ledger.vocabulary import OWN_SOURCE
 
 ROTATED: Final = "org.tocsin.key.rotated.v1"
@@ -179,7 +179,7 @@ class KeyHistory:
         return said
 
 
-def read_history(connection: sqlite3.Connection, trusted: Verifier) -> KeyHistory:
+def read_history(connection: Connection, trusted: Verifier) -> KeyHistory:
     """The keys of the log in a database, as far as both keys of each rotation vouch for it.
 
     Reads O(log n) checkpoints per rotation. Nothing here is proof that the entries are in the log: the
@@ -250,7 +250,7 @@ def finish_rotation(directory: Path, size: int) -> Config:
     return done
 
 
-def _changes(connection: sqlite3.Connection) -> list[int]:
+def _changes(connection: Connection) -> list[int]:
     """Sizes of the checkpoints from which another key signs; a key that was replaced never comes back."""
     ends = connection.execute("SELECT min(size), max(size) FROM checkpoint").fetchone()
     found: list[int] = []
@@ -273,7 +273,7 @@ def _changes(connection: sqlite3.Connection) -> list[int]:
     return found
 
 
-def _key_at(connection: sqlite3.Connection, size: int) -> tuple[str, bytes] | None:
+def _key_at(connection: Connection, size: int) -> tuple[str, bytes] | None:
     row = connection.execute("SELECT note FROM checkpoint WHERE size = ?", (size,)).fetchone()
     try:
         return next_signer(row["note"]) if row is not None and isinstance(row["note"], bytes) else None
@@ -281,7 +281,7 @@ def _key_at(connection: sqlite3.Connection, size: int) -> tuple[str, bytes] | No
         return None
 
 
-def _read_rotation(connection: sqlite3.Connection, origin: str, size: int, before: str | None) -> Rotation | None:
+def _read_rotation(connection: Connection, origin: str, size: int, before: str | None) -> Rotation | None:
     """The rotation that the checkpoint of this size covers; None when its newest entry records none."""
     row = connection.execute("SELECT topic, entry, salt, payload FROM event WHERE position = ?", (size,)).fetchone()
     if row is None or row["topic"] != ROTATED:
@@ -295,7 +295,7 @@ def _read_rotation(connection: sqlite3.Connection, origin: str, size: int, befor
     return rotation
 
 
-def own_data(row: sqlite3.Row) -> dict[str, Any] | None:
+def own_data(row: Row) -> dict[str, Any] | None:
     """`data` of one of Tocsin's own events as its entry commits to it; None when it cannot be had."""
     entry, salt, payload = row["entry"], row["salt"], row["payload"]
     if not all(isinstance(item, bytes) for item in (entry, salt, payload)):

@@ -14,7 +14,6 @@ import base64
 import hashlib
 import hmac
 import re
-import sqlite3
 from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -35,6 +34,7 @@ from ledger.errors import (
 from ledger.forgetting.events import erased_in
 from ledger.keyedhash import keyed_hash
 from ledger.keys import key_id, load_kek
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.wrapping import OWN_KEYS, Sealer, State, Wrapping, key_context
 
@@ -80,7 +80,7 @@ class Vault:
         self._ciphers: OrderedDict[tuple[str, ...], AESGCM] = OrderedDict()
         self._keys: OrderedDict[str, bytes] = OrderedDict()
 
-    def initialise(self, connection: sqlite3.Connection) -> None:
+    def initialise(self, connection: Connection) -> None:
         """Make the vault's own keys if this is a new ledger; safe to repeat."""
         for name in OWN_KEYS:
             sealed = self._wrapping.wrap(self._entropy(KEY_SIZE), name.encode())
@@ -111,7 +111,7 @@ class Vault:
 
     def refer(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         kind: Kind,
         identity: str,
         profile: dict[str, Any] | None = None,
@@ -145,7 +145,7 @@ class Vault:
             connection.execute("UPDATE vault SET profile = ? WHERE ref = ?", (sealed, ref))
         return ref
 
-    def _create(self, connection: sqlite3.Connection, kind: Kind, lookup: bytes, profile: dict[str, Any]) -> str:
+    def _create(self, connection: Connection, kind: Kind, lookup: bytes, profile: dict[str, Any]) -> str:
         ref = f"{_PREFIX[kind]}_{base64.b32encode(self._entropy(16)).decode().rstrip('=').lower()}"
         key = self._entropy(KEY_SIZE)
         connection.execute(
@@ -198,7 +198,7 @@ class Vault:
                 found[ref] = self._open_row(connection, ref, row["data_key"], row["profile"])
         return found
 
-    def check_all(self, connection: sqlite3.Connection) -> int:
+    def check_all(self, connection: Connection) -> int:
         """Decrypt every row and return how many there are.
 
         Raises:
@@ -214,9 +214,7 @@ class Vault:
             count += 1
         return count
 
-    def seal_details(
-        self, connection: sqlite3.Connection, subjects: Sequence[str], plain: bytes, context: bytes
-    ) -> str:
+    def seal_details(self, connection: Connection, subjects: Sequence[str], plain: bytes, context: bytes) -> str:
         """Seal what is said about people: base64 of nonce || AES-256-GCM ciphertext.
 
         Args:
@@ -227,9 +225,7 @@ class Vault:
         """
         return self.seal_each(connection, [(subjects, plain, context)])[0]
 
-    def seal_each(
-        self, connection: sqlite3.Connection, items: Sequence[tuple[Sequence[str], bytes, bytes]]
-    ) -> list[str]:
+    def seal_each(self, connection: Connection, items: Sequence[tuple[Sequence[str], bytes, bytes]]) -> list[str]:
         """`seal_details` of several (subjects, plain, context); their nonces are drawn at once."""
         texts = self._sealer.seal_each(
             (self._cipher(connection, tuple(subjects)), plain, b"details/" + context)
@@ -237,16 +233,14 @@ class Vault:
         )
         return [b2a_base64(text, newline=False).decode() for text in texts]
 
-    def _cipher(self, connection: sqlite3.Connection, subjects: tuple[str, ...]) -> AESGCM:
+    def _cipher(self, connection: Connection, subjects: tuple[str, ...]) -> AESGCM:
         cipher = self._ciphers.get(subjects)
         if cipher is None:
             cipher = AESGCM(self._details_key(subjects, lambda ref: self._data_key(connection, ref)))
             _remember(self._ciphers, subjects, cipher, _CIPHERS)
         return cipher
 
-    def open_details(
-        self, connection: sqlite3.Connection, subjects: Sequence[str], sealed: str, context: bytes
-    ) -> bytes:
+    def open_details(self, connection: Connection, subjects: Sequence[str], sealed: str, context: bytes) -> bytes:
         """Open what `seal_details` sealed.
 
         Raises:
@@ -278,7 +272,7 @@ class Vault:
         self._ciphers.clear()
         self._state = None
 
-    def refresh(self, connection: sqlite3.Connection) -> None:
+    def refresh(self, connection: Connection) -> None:
         """Called at the start of every write transaction: drop what another process has made untrue."""
         state = State.read(connection)
         if state != self._state:
@@ -286,7 +280,7 @@ class Vault:
             self._wrapping.follow(state)
             self._state = state
 
-    def erase(self, connection: sqlite3.Connection, ref: str) -> str:
+    def erase(self, connection: Connection, ref: str) -> str:
         """Destroy who a ref is and the key of what was sealed about them; returns the key's id.
 
         Call inside a write transaction that also records it.
@@ -304,7 +298,7 @@ class Vault:
         self.forget()
         return destroyed
 
-    def rewrap(self, connection: sqlite3.Connection, kek: bytes, uri: str) -> int:
+    def rewrap(self, connection: Connection, kek: bytes, uri: str) -> int:
         """Wrap all data keys and the vault's own keys anew; returns how many there were.
 
         Call inside a write transaction that also records it.
@@ -326,7 +320,7 @@ class Vault:
         """Id of the key-encryption key in use: a truncated hash, see `ledger.keys.key_id`."""
         return self._wrapping.id
 
-    def _read_key(self, connection: sqlite3.Connection, ref: str) -> bytes:
+    def _read_key(self, connection: Connection, ref: str) -> bytes:
         row = connection.execute("SELECT data_key FROM vault WHERE ref = ?", (ref,)).fetchone()
         if row is None:
             raise _unknown(connection, ref)
@@ -341,14 +335,14 @@ class Vault:
         keys = b"".join(key_of(ref) for ref in sorted(set(subjects)))
         return hmac.digest(hashlib.sha256(keys).digest(), b"tocsin/details/v1", "sha256")
 
-    def _data_key(self, connection: sqlite3.Connection, ref: str) -> bytes:
+    def _data_key(self, connection: Connection, ref: str) -> bytes:
         key = self._keys.get(ref)
         if key is None:
             key = self._read_key(connection, ref)
             _remember(self._keys, ref, key)
         return key
 
-    def _open_row(self, connection: sqlite3.Connection, ref: str, data_key: bytes, profile: bytes) -> dict[str, Any]:
+    def _open_row(self, connection: Connection, ref: str, data_key: bytes, profile: bytes) -> dict[str, Any]:
         try:
             key = self._wrapping.unwrap(connection, data_key, key_context(ref))
             value = parse(self._sealer.open(AESGCM(key), profile, b"profile/" + ref.encode()))
@@ -360,7 +354,7 @@ class Vault:
         return self._sealer.seal(AESGCM(key), canonical(profile), b"profile/" + ref.encode())
 
 
-def _unknown(connection: sqlite3.Connection, ref: str) -> NotFoundError:
+def _unknown(connection: Connection, ref: str) -> NotFoundError:
     index = erased_in(connection, ref)
     if index is None:
         return NotFoundError(f"The vault has no identity for {ref}: it belongs to another ledger.")

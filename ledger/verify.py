@@ -8,7 +8,6 @@ their commitments. The first damage in log order is named with its index and kin
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from ledger.notes import Verifier
 from ledger.policy import Policy, parse_policy
 from ledger.proofs import verify_checkpoint
 from ledger.recovery.succession import read_lineage
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.store.log import read_head
 from ledger.vault import Vault
@@ -40,7 +40,7 @@ class Beside:
     """
 
     tables: frozenset[str]
-    check: Callable[[sqlite3.Connection], Iterable[Damage]]
+    check: Callable[[Connection], Iterable[Damage]]
 
 
 Remember = tuple[Path, Callable[[], datetime]]
@@ -115,7 +115,7 @@ class _Run:
         """Entries walked so far."""
         return 0 if self._walk is None else self._walk.done
 
-    def begin(self, connection: sqlite3.Connection, path: Path | None) -> None:
+    def begin(self, connection: Connection, path: Path | None) -> None:
         """Look where the walk begins and ends."""
         known = read_known(connection, self._verifier)
         total = max(0, connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()[0])
@@ -127,7 +127,7 @@ class _Run:
         self.findings = self._walk.findings
         self.findings.size = total
 
-    def _resume(self, connection: sqlite3.Connection, path: Path, known: Known, total: int) -> list[Laid]:
+    def _resume(self, connection: Connection, path: Path, known: Known, total: int) -> list[Laid]:
         """Begin where an earlier run ended, or give its checkpoint to be laid beside a walk from 0."""
         old = None
         try:
@@ -155,7 +155,7 @@ class _Run:
             self._walk.matched.append(Laid(*old.witnessed))
         return []
 
-    def walk(self, connection: sqlite3.Connection, jobs: int, span: int) -> None:
+    def walk(self, connection: Connection, jobs: int, span: int) -> None:
         """Walk the log, absorbing what workers walked ahead."""
         walk = self._walk
         assert walk is not None
@@ -177,7 +177,7 @@ class _Run:
             walk.walk(connection, total)  # rows before the first place
         walk.finish(connection)
 
-    def check_lineage(self, connection: sqlite3.Connection) -> None:
+    def check_lineage(self, connection: Connection) -> None:
         """Say where the log comes from, and whether what it says of that holds."""
         walk = self._walk
         assert walk is not None
@@ -186,7 +186,7 @@ class _Run:
         if wrong is not None:
             walk.damaged("predecessor_invalid", 0, wrong)
 
-    def check_rest(self, connection: sqlite3.Connection, vault: Vault | None, beside: Sequence[Beside]) -> None:
+    def check_rest(self, connection: Connection, vault: Vault | None, beside: Sequence[Beside]) -> None:
         """Compare what lies beside the log; in vain once the log itself is damaged, but for the vault."""
         walk, findings = self._walk, self.findings
         assert walk is not None
@@ -212,7 +212,7 @@ class _Run:
         if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
             walk.damaged("store_damaged", None, "The database file is damaged in its own structure or indexes.")
 
-    def _check_beside(self, connection: sqlite3.Connection, beside: Sequence[Beside]) -> None:
+    def _check_beside(self, connection: Connection, beside: Sequence[Beside]) -> None:
         proven: set[str] = set()
         if self._before is None and not self.findings.damage:
             for each in beside:
@@ -222,7 +222,7 @@ class _Run:
         if others:
             self.findings.not_checked.append(f"tables that other parts keep beside the log: {', '.join(others)}")
 
-    def _check_head(self, connection: sqlite3.Connection, walk: Walk) -> None:
+    def _check_head(self, connection: Connection, walk: Walk) -> None:
         place = walk.place
         if place.signed != walk.done:
             walk.damaged("checkpoint_missing", place.signed, "The newest entries have no checkpoint.")

@@ -13,6 +13,7 @@ from typing import Final
 from ledger import access
 from ledger.forgetting import coverage
 from ledger.store import schema
+from ledger.store.connection import Connection
 from ledger.wrapping import STATE
 
 Finding = tuple[str, int | None, str]
@@ -22,7 +23,7 @@ _META: Final = frozenset(("schema", "vault.lookup", "vault.shared"))
 _REF_COLUMNS: Final = ("actor", "credential", "address", "subject")
 
 
-def check_tables(connection: sqlite3.Connection, size: int, producers: int) -> Iterator[Finding]:
+def check_tables(connection: Connection, size: int, producers: int) -> Iterator[Finding]:
     """Compare the tables beside the log with what a log of this length accounts for.
 
     Args:
@@ -38,7 +39,7 @@ def check_tables(connection: sqlite3.Connection, size: int, producers: int) -> I
     yield from coverage.check_list(connection, known)
 
 
-def read_indexed(connection: sqlite3.Connection) -> int:
+def read_indexed(connection: Connection) -> int:
     """How many entries the access index says it has read; -1 when that cannot be made out."""
     row = connection.execute("SELECT position FROM tracking WHERE name = ?", (access.NAME,)).fetchone()
     if row is None:
@@ -46,7 +47,7 @@ def read_indexed(connection: sqlite3.Connection) -> int:
     return row["position"] if isinstance(row["position"], int) else -1
 
 
-def other_tables(connection: sqlite3.Connection) -> list[str]:
+def other_tables(connection: Connection) -> list[str]:
     """Tables of other packages, which `verify` does not know."""
     ours = {name for kind, name in _expected() if kind == "table"} | {coverage.TABLE_NAME}
     rows = connection.execute(
@@ -65,14 +66,14 @@ def _expected() -> dict[tuple[str, str], str | None]:
         connection.close()
 
 
-def _catalogue(connection: sqlite3.Connection) -> dict[tuple[str, str], str | None]:
+def _catalogue(connection: Connection) -> dict[tuple[str, str], str | None]:
     return {
         (kind, name): None if sql is None else " ".join(str(sql).split())
         for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema")
     }
 
 
-def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _check_schema(connection: Connection) -> Iterator[Finding]:
     found = _catalogue(connection)
     wrong = [name for (kind, name), sql in _expected().items() if found.get((kind, name), "") != sql]
     # Made when something is forgotten for the first time.
@@ -84,13 +85,13 @@ def _check_schema(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield ("schema_altered", None, f"The database's own description of {', '.join(sorted(wrong))} was changed.")
 
 
-def _check_meta(connection: sqlite3.Connection) -> Iterator[Finding]:
+def _check_meta(connection: Connection) -> Iterator[Finding]:
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
     if meta.keys() - {STATE} != _META or meta["schema"] != schema.VERSION:
         yield ("schema_altered", None, "The table `meta` does not hold what a ledger of this version has there.")
 
 
-def _check_seen(connection: sqlite3.Connection, producers: int) -> Iterator[Finding]:
+def _check_seen(connection: Connection, producers: int) -> Iterator[Finding]:
     (rows,) = connection.execute("SELECT count(*) FROM seen").fetchone()
     (unused,) = connection.execute(
         "SELECT count(*) FROM source WHERE number NOT IN (SELECT source FROM seen)"
@@ -103,7 +104,7 @@ def _check_seen(connection: sqlite3.Connection, producers: int) -> Iterator[Find
         )
 
 
-def _check_access(connection: sqlite3.Connection, size: int, erased: frozenset[str]) -> Iterator[Finding]:
+def _check_access(connection: Connection, size: int, erased: frozenset[str]) -> Iterator[Finding]:
     indexed = read_indexed(connection)
     if not 0 <= indexed <= size:
         yield ("read_model_altered", None, "The access index claims to know entries that the log does not have.")

@@ -6,7 +6,6 @@ by the URI it is found behind), and whoever meets a data key that does not open 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from ledger.encoding import canonical, parse
 from ledger.errors import InputError, KeyMismatchError, StoreDamagedError
 from ledger.keys import key_id
+from ledger.store.connection import Connection
 
 STATE: Final = "vault.state"
 """Row of `meta` that is there once somebody was erased or the key was changed, and is another after each
@@ -38,7 +38,7 @@ class State:
     uri: str = ""
 
     @classmethod
-    def read(cls, connection: sqlite3.Connection) -> State:
+    def read(cls, connection: Connection) -> State:
         """The state in this snapshot.
 
         Raises:
@@ -53,7 +53,7 @@ class State:
         except (InputError, KeyError, TypeError, ValueError):
             raise StoreDamagedError("The row that holds the state of the vault is damaged.") from None
 
-    def write(self, connection: sqlite3.Connection) -> None:
+    def write(self, connection: Connection) -> None:
         """Make this the state."""
         value = canonical({"erasures": self.erasures, "key": self.key, "uri": self.uri})
         connection.execute(
@@ -123,7 +123,7 @@ class Wrapping:
         """Encrypt a key under the key in use."""
         return self._sealer.seal(self._kek, key, context)
 
-    def unwrap(self, connection: sqlite3.Connection, sealed: object, context: bytes) -> bytes:
+    def unwrap(self, connection: Connection, sealed: object, context: bytes) -> bytes:
         """Decrypt a key.
 
         Raises:
@@ -149,7 +149,7 @@ class Wrapping:
         self._kek = self._kek_of(state)
         self.id = state.key or self._first
 
-    def change(self, connection: sqlite3.Connection, kek: bytes, uri: str) -> int:
+    def change(self, connection: Connection, kek: bytes, uri: str) -> int:
         """Wrap all data keys and the vault's own keys under another key, and use it from now on.
 
         Call inside a write transaction; when that is undone, `follow` turns back.
@@ -180,7 +180,7 @@ class Wrapping:
         self._keks[self.id] = self._kek = new
         return count
 
-    def _again(self, connection: sqlite3.Connection, new: AESGCM, sealed: object, context: bytes, what: str) -> bytes:
+    def _again(self, connection: Connection, new: AESGCM, sealed: object, context: bytes, what: str) -> bytes:
         try:
             return self._sealer.seal(new, self.unwrap(connection, sealed, context), context)
         except InvalidTag:

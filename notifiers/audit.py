@@ -6,13 +6,13 @@ were approved, and every step must have the attempts that its receipts say.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Any, Final
 
 from ledger.encoding import parse
 from ledger.errors import TocsinError
 from ledger.findings import Damage
+from ledger.store.connection import Connection, Row
 from notifiers.messages import Message
 from notifiers.receipts import RECORDED, block_root
 
@@ -22,7 +22,7 @@ TABLES: Final = frozenset({"outbox_attempt", "outbox_block", "outbox_message"})
 _KIND: Final = "receipt_altered"
 
 
-def check(connection: sqlite3.Connection) -> Iterator[Damage]:
+def check(connection: Connection) -> Iterator[Damage]:
     """Every way in which the kept receipts and texts contradict the log."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'outbox_block'").fetchone() is None:
         return
@@ -48,14 +48,14 @@ def check(connection: sqlite3.Connection) -> Iterator[Damage]:
     yield from _messages(connection)
 
 
-def _agrees(block: sqlite3.Row, data: dict[str, Any], leaves: list[Any]) -> bool:
+def _agrees(block: Row, data: dict[str, Any], leaves: list[Any]) -> bool:
     if not leaves or not all(isinstance(leaf, bytes) for leaf in leaves):
         return False
     said = (data.get("campaign"), data.get("root"), data.get("count"))
     return said == (block["campaign"], block_root(leaves).hex(), len(leaves)) and block["root"] == data.get("root")
 
 
-def _messages(connection: sqlite3.Connection) -> Iterator[Damage]:
+def _messages(connection: Connection) -> Iterator[Damage]:
     for row in connection.execute("SELECT campaign, hash, message FROM outbox_message ORDER BY campaign, hash"):
         try:
             same = Message.from_json(parse(row["message"])).content_hash == row["hash"]

@@ -7,11 +7,11 @@ for it says `possibly_repeated`, because nobody can know whether the first copy 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ledger.store.connection import Connection
 from notifiers.outbox import Claimed, load, resettle
 
 _COLUMNS: Final = (
@@ -45,7 +45,7 @@ class Result:
 
 
 def claim(
-    connection: sqlite3.Connection, campaign: str, channel: str, *, owner: str, now: int, until: int, limit: int
+    connection: Connection, campaign: str, channel: str, *, owner: str, now: int, until: int, limit: int
 ) -> list[Claimed]:
     """Lease up to `limit` steps that are due; nothing while the campaign is not open.
 
@@ -73,7 +73,7 @@ def claim(
     return [Claimed(**{**dict(row), "claims": row["claims"] + 1}) for row in rows]
 
 
-def reclaim(connection: sqlite3.Connection, campaign: str, *, now: int, is_dead: Callable[[str], bool]) -> int:
+def reclaim(connection: Connection, campaign: str, *, now: int, is_dead: Callable[[str], bool]) -> int:
     """Make steps due again whose lease ran out or whose worker is dead; their counters stay.
 
     Returns:
@@ -98,7 +98,7 @@ def reclaim(connection: sqlite3.Connection, campaign: str, *, now: int, is_dead:
     return taken
 
 
-def release(connection: sqlite3.Connection, steps: Iterable[Claimed], owner: str) -> None:
+def release(connection: Connection, steps: Iterable[Claimed], owner: str) -> None:
     """Give back steps that certainly were not sent; the counter goes back too."""
     connection.executemany(
         "UPDATE outbox_step SET state = 'due', lease_owner = NULL, lease_until = NULL, claims = claims - 1"
@@ -107,7 +107,7 @@ def release(connection: sqlite3.Connection, steps: Iterable[Claimed], owner: str
     )
 
 
-def abandon(connection: sqlite3.Connection, campaign: str, owner: str, now: int) -> None:
+def abandon(connection: Connection, campaign: str, owner: str, now: int) -> None:
     """Make everything this worker still holds due again; it may have been sent, so the counters stay."""
     connection.execute(
         "UPDATE outbox_step SET state = 'due', lease_owner = NULL, lease_until = NULL, not_before = ?"
@@ -118,7 +118,7 @@ def abandon(connection: sqlite3.Connection, campaign: str, owner: str, now: int)
         close_due(connection, campaign, "cancelled", "cancelled", now)
 
 
-def close_due(connection: sqlite3.Connection, campaign: str, state: str, reason: str, now: int) -> int:
+def close_due(connection: Connection, campaign: str, state: str, reason: str, now: int) -> int:
     """Move every step that is due to "expired" or "cancelled" and book its telling.
 
     Returns:
@@ -139,7 +139,7 @@ def close_due(connection: sqlite3.Connection, campaign: str, state: str, reason:
 
 
 def record(
-    connection: sqlite3.Connection,
+    connection: Connection,
     campaign: str,
     results: Sequence[Result],
     *,
@@ -159,9 +159,9 @@ def record(
         owner: this worker.
         now: milliseconds since 1970.
     """
-    block = connection.execute(
-        "INSERT INTO outbox_block (campaign, root, entry) VALUES (?, ?, ?)", (campaign, root, entry)
-    ).lastrowid
+    (block,) = connection.execute(
+        "INSERT INTO outbox_block (campaign, root, entry) VALUES (?, ?, ?) RETURNING id", (campaign, root, entry)
+    ).fetchone()
     connection.executemany(
         "INSERT INTO outbox_attempt (block, position, step, attempt, outcome, leaf) VALUES (?, ?, ?, ?, ?, ?)",
         [
@@ -175,7 +175,7 @@ def record(
     resettle(connection, [result.claimed.telling for result in results], now)
 
 
-def _advance(connection: sqlite3.Connection, result: Result, owner: str, *, cancelled: bool) -> None:
+def _advance(connection: Connection, result: Result, owner: str, *, cancelled: bool) -> None:
     step = result.claimed
     state, reason = result.state, result.reason
     if cancelled and state == "due":
@@ -198,7 +198,7 @@ def _advance(connection: sqlite3.Connection, result: Result, owner: str, *, canc
         connection.execute("UPDATE outbox_telling SET repeated = 1 WHERE id = ?", (step.telling,))
 
 
-def next_due(connection: sqlite3.Connection, campaign: str, channels: Iterable[str]) -> int | None:
+def next_due(connection: Connection, campaign: str, channels: Iterable[str]) -> int | None:
     """When the first step on one of these channels may be sent, in milliseconds; None when there is none."""
     moments = [
         connection.execute(

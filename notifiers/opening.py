@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,6 +10,7 @@ from typing import Any, Final
 from ledger import Ledger, OwnEvent
 from ledger.encoding import canonical
 from ledger.merkle import leaf_hash, root_hash
+from ledger.store.connection import Connection
 from notifiers import outbox
 from notifiers.errors import CampaignConflictError, CampaignStateError
 from notifiers.identity import person_fingerprint
@@ -47,7 +47,7 @@ def write_plan(ledger: Ledger, row: Campaign, texts: Sequence[Message], tellings
     key = row.key if known is None else known.key
     event = OwnEvent(PLANNED, _plan_data(row, key, texts, new), correlation=row.incident)
 
-    def also(connection: sqlite3.Connection, _indices: Sequence[int]) -> None:
+    def also(connection: Connection, _indices: Sequence[int]) -> None:
         current = outbox.find(connection, name)
         if (current is None) != (known is None):
             raise CampaignConflictError(f"Campaign {name} is being opened by another process; try again.")

@@ -9,13 +9,13 @@ All functions take an open connection and do no other I/O.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from ledger.encoding import canonical, parse
+from ledger.store.connection import Connection
 from notifiers.balance import Balance, Entry, Line, Step, settle
 from notifiers.errors import CampaignNotFoundError
 from notifiers.messages import Message, Recipient
@@ -146,7 +146,7 @@ def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def load(connection: sqlite3.Connection, campaign: str) -> Campaign:
+def load(connection: Connection, campaign: str) -> Campaign:
     """Read a campaign.
 
     Raises:
@@ -160,19 +160,19 @@ def load(connection: sqlite3.Connection, campaign: str) -> Campaign:
     return found
 
 
-def find(connection: sqlite3.Connection, campaign: str) -> Campaign | None:
+def find(connection: Connection, campaign: str) -> Campaign | None:
     """Read a campaign, or None."""
     row = connection.execute("SELECT * FROM outbox_campaign WHERE campaign = ?", (campaign,)).fetchone()
     return None if row is None else Campaign(**{**dict(row), "sender": parse(row["sender"])})
 
 
-def names(connection: sqlite3.Connection) -> list[str]:
+def names(connection: Connection) -> list[str]:
     """All campaigns, in the order they were opened."""
     rows = connection.execute("SELECT campaign FROM outbox_campaign ORDER BY opened, campaign")
     return [row["campaign"] for row in rows]
 
 
-def insert_campaign(connection: sqlite3.Connection, campaign: Campaign, messages: Iterable[Message]) -> None:
+def insert_campaign(connection: Connection, campaign: Campaign, messages: Iterable[Message]) -> None:
     """Write a campaign and its texts."""
     connection.execute(
         "INSERT INTO outbox_campaign VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -188,13 +188,13 @@ def insert_campaign(connection: sqlite3.Connection, campaign: Campaign, messages
     )
 
 
-def messages_of(connection: sqlite3.Connection, campaign: str) -> list[Message]:
+def messages_of(connection: Connection, campaign: str) -> list[Message]:
     """The texts of a campaign, exactly as they were approved."""
     rows = connection.execute("SELECT message FROM outbox_message WHERE campaign = ? ORDER BY hash", (campaign,))
     return [Message.from_json(parse(row["message"])) for row in rows]
 
 
-def insert_tellings(connection: sqlite3.Connection, campaign: str, tellings: Iterable[Telling], now: int) -> int:
+def insert_tellings(connection: Connection, campaign: str, tellings: Iterable[Telling], now: int) -> int:
     """Write tellings with the steps of their first rung; those already there stay as they are.
 
     Returns:
@@ -204,22 +204,22 @@ def insert_tellings(connection: sqlite3.Connection, campaign: str, tellings: Ite
     for telling in tellings:
         recipient = telling.recipient
         first = telling.rungs[0] if telling.rungs else ()
-        cursor = connection.execute(
+        made = connection.execute(
             "INSERT INTO outbox_telling (campaign, person, addressee, audience, language, reference, rungs,"
-            " state, channel, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            " state, channel, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
             (
                 campaign, recipient.person, recipient.addressee, recipient.audience, recipient.language,
                 recipient.reference, _write_rungs(telling.rungs), "queued" if first else "excluded",
                 first[0][0] if first else "", telling.reason,
             ),
-        )  # fmt: skip
-        if cursor.rowcount:
+        ).fetchone()  # fmt: skip
+        if made is not None:
             new += 1
-            _insert_rung(connection, cursor.lastrowid or 0, first, now)
+            _insert_rung(connection, made["id"], first, now)
     return new
 
 
-def _insert_rung(connection: sqlite3.Connection, telling: int, rung: Rung, now: int) -> None:
+def _insert_rung(connection: Connection, telling: int, rung: Rung, now: int) -> None:
     connection.executemany(
         "INSERT INTO outbox_step (telling, campaign, person, addressee, channel, step, state, reason, not_before)"
         " SELECT id, campaign, person, addressee, ?, ?, 'due', '', ? FROM outbox_telling WHERE id = ?"
@@ -240,13 +240,13 @@ def _read_rungs(text: str) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
-def keys(connection: sqlite3.Connection, campaign: str) -> set[tuple[str, str]]:
+def keys(connection: Connection, campaign: str) -> set[tuple[str, str]]:
     """(person, addressee) of every telling."""
     rows = connection.execute("SELECT person, addressee FROM outbox_telling WHERE campaign = ?", (campaign,))
     return {(row["person"], row["addressee"]) for row in rows}
 
 
-def tellings_of(connection: sqlite3.Connection, campaign: str) -> list[Telling]:
+def tellings_of(connection: Connection, campaign: str) -> list[Telling]:
     """Every telling as it was planned; those excluded since then count as excluded."""
     rows = connection.execute(
         "SELECT person, addressee, audience, language, reference, rungs, state, reason FROM outbox_telling"
@@ -270,17 +270,17 @@ def tellings_of(connection: sqlite3.Connection, campaign: str) -> list[Telling]:
     ]
 
 
-def add_owed(connection: sqlite3.Connection, campaign: str, count: int) -> None:
+def add_owed(connection: Connection, campaign: str, count: int) -> None:
     """Owe that many tellings more."""
     connection.execute("UPDATE outbox_campaign SET owed = owed + ? WHERE campaign = ?", (count, campaign))
 
 
-def adopt(connection: sqlite3.Connection, campaign: str, instance: str) -> None:
+def adopt(connection: Connection, campaign: str, instance: str) -> None:
     """Make this database the one the campaign runs in."""
     connection.execute("UPDATE outbox_campaign SET instance = ? WHERE campaign = ?", (instance, campaign))
 
 
-def due_by_channel(connection: sqlite3.Connection, campaign: str) -> dict[str, int]:
+def due_by_channel(connection: Connection, campaign: str) -> dict[str, int]:
     """Channel -> steps that are due, now or later."""
     rows = connection.execute(
         "SELECT channel, count(*) AS n FROM outbox_step WHERE campaign = ? AND state = 'due' GROUP BY channel",
@@ -289,7 +289,7 @@ def due_by_channel(connection: sqlite3.Connection, campaign: str) -> dict[str, i
     return {row["channel"]: row["n"] for row in rows}
 
 
-def balance(connection: sqlite3.Connection, campaign: str) -> Balance:
+def balance(connection: Connection, campaign: str) -> Balance:
     """The book as this connection sees it."""
     owed = load(connection, campaign).owed
     lines = tuple(
@@ -313,12 +313,12 @@ def balance(connection: sqlite3.Connection, campaign: str) -> Balance:
     return Balance(campaign, owed, lines, repeated, messages)
 
 
-def set_state(connection: sqlite3.Connection, campaign: str, state: str, reason: str) -> None:
+def set_state(connection: Connection, campaign: str, state: str, reason: str) -> None:
     """Move a campaign to another state; the caller has checked that it may."""
     connection.execute("UPDATE outbox_campaign SET state = ?, reason = ? WHERE campaign = ?", (state, reason, campaign))
 
 
-def steps_of(connection: sqlite3.Connection, telling: int) -> list[Step]:
+def steps_of(connection: Connection, telling: int) -> list[Step]:
     """The steps of a telling in the order they were made."""
     rows = connection.execute(
         "SELECT channel, step, state, reason FROM outbox_step WHERE telling = ? ORDER BY id", (telling,)
@@ -326,7 +326,7 @@ def steps_of(connection: sqlite3.Connection, telling: int) -> list[Step]:
     return [Step(**dict(row)) for row in rows]
 
 
-def resettle(connection: sqlite3.Connection, tellings: Iterable[int], now: int) -> None:
+def resettle(connection: Connection, tellings: Iterable[int], now: int) -> None:
     """After steps changed: add the next rung where one is due, and book each telling anew."""
     for telling in dict.fromkeys(tellings):
         row = connection.execute("SELECT rungs, repeated FROM outbox_telling WHERE id = ?", (telling,)).fetchone()

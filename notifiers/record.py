@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Final
 
 from ledger import Ledger, OwnEvent
 from ledger.encoding import format_time
+from ledger.store.connection import Connection
 from notifiers import claims, outbox
 from notifiers.adapters import Outcome, scrub
 from notifiers.claims import Result
@@ -102,7 +102,7 @@ class Recorder:
 
         states: list[str] = []
 
-        def also(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+        def also(connection: Connection, indices: Sequence[int]) -> None:
             claims.record(
                 connection,
                 campaign.campaign,

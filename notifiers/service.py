@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from typing import Any, Final
 
 from ledger import Ledger, OwnEvent
 from ledger.encoding import canonical, format_time, parse_time
+from ledger.store.connection import Connection
 from notifiers import claims, outbox
 from notifiers.adapters import Adapter, Registry
 from notifiers.adapters.sink import SinkAdapter
@@ -377,7 +377,7 @@ class Dispatcher:
         now = milliseconds(self._clock())
         instance = self._instance()
 
-        def also(connection: sqlite3.Connection, _indices: Sequence[int]) -> None:
+        def also(connection: Connection, _indices: Sequence[int]) -> None:
             current = outbox.load(connection, campaign)
             if current.state not in allowed:
                 raise CampaignStateError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from incidents.errors import IncidentError, IncidentNotFoundError, IncidentUnrea
 from ledger.application import LedgerApplication
 from ledger.encoding import format_time
 from ledger.errors import TocsinError
+from ledger.store.connection import Connection
 
 if TYPE_CHECKING:
     from ledger import Ledger
@@ -38,7 +38,7 @@ _UNREADABLE: Final = (
 )
 """What reading an event that is not of its form can raise, whoever wrote it."""
 
-Also = Callable[[sqlite3.Connection], None]
+Also = Callable[[Connection], None]
 
 
 class IncidentApplication(LedgerApplication):
@@ -79,7 +79,7 @@ class IncidentApplication(LedgerApplication):
             name = f"INC-{at.year}-{number:04d}"
             incident = make(name)
 
-            def listed(connection: sqlite3.Connection, name: str = name, number: int = number) -> None:
+            def listed(connection: Connection, name: str = name, number: int = number) -> None:
                 store.add_incident(connection, name, str(incident_uuid(self.ledger.origin, name)), at.year, number)
 
             try:
@@ -169,7 +169,7 @@ class IncidentApplication(LedgerApplication):
         if not pending:
             return leaves
 
-        def alongside(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+        def alongside(connection: Connection, indices: Sequence[int]) -> None:
             leaves[:] = indices
             rows = [
                 store.LoggedEntry(leaf, version, topic, time, "")

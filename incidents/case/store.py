@@ -6,7 +6,6 @@ sets whose roots the log names (pseudonyms only; it is what an erasure may delet
 
 from __future__ import annotations
 
-import sqlite3
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from incidents.errors import IncidentError
 from incidents.people import inventory
 from incidents.people.affected import AffectedSet
 from ledger.errors import ErasedError
+from ledger.store.connection import Connection
 
 SCHEMA: Final = (
     """
@@ -59,36 +59,36 @@ class LoggedEntry:
     note: str
 
 
-def next_number(connection: sqlite3.Connection, year: int) -> int:
+def next_number(connection: Connection, year: int) -> int:
     """The next free number of a year."""
     row = connection.execute("SELECT max(number) FROM incident_index WHERE year = ?", (year,)).fetchone()
     return 1 if row[0] is None else int(row[0]) + 1
 
 
-def add_incident(connection: sqlite3.Connection, incident: str, uuid: str, year: int, number: int) -> None:
+def add_incident(connection: Connection, incident: str, uuid: str, year: int, number: int) -> None:
     """List a new incident."""
     connection.execute("INSERT INTO incident_index VALUES (?, ?, ?, ?)", (incident, uuid, year, number))
 
 
-def incidents(connection: sqlite3.Connection) -> list[str]:
+def incidents(connection: Connection) -> list[str]:
     """Short ids of all incidents, oldest first."""
     rows = connection.execute("SELECT incident FROM incident_index ORDER BY year, number")
     return [str(row["incident"]) for row in rows]
 
 
-def exists(connection: sqlite3.Connection, incident: str) -> bool:
+def exists(connection: Connection, incident: str) -> bool:
     """Whether there is such an incident."""
     row = connection.execute("SELECT 1 FROM incident_index WHERE incident = ?", (incident,)).fetchone()
     return row is not None
 
 
-def incident_of(connection: sqlite3.Connection, uuid: str) -> str | None:
+def incident_of(connection: Connection, uuid: str) -> str | None:
     """Short id of the incident with this stream, None when it is another stream."""
     row = connection.execute("SELECT incident FROM incident_index WHERE uuid = ?", (uuid,)).fetchone()
     return None if row is None else str(row["incident"])
 
 
-def add_entries(connection: sqlite3.Connection, incident: str, entries: Sequence[LoggedEntry]) -> None:
+def add_entries(connection: Connection, incident: str, entries: Sequence[LoggedEntry]) -> None:
     """Note which log entries are about an incident."""
     connection.executemany(
         "INSERT INTO incident_entry VALUES (?, ?, ?, ?, ?, ?)",
@@ -96,7 +96,7 @@ def add_entries(connection: sqlite3.Connection, incident: str, entries: Sequence
     )
 
 
-def entries(connection: sqlite3.Connection, incident: str) -> list[LoggedEntry]:
+def entries(connection: Connection, incident: str) -> list[LoggedEntry]:
     """Log entries about an incident, in log order."""
     rows = connection.execute(
         "SELECT leaf, version, type, time, note FROM incident_entry WHERE incident = ? ORDER BY leaf", (incident,)
@@ -104,7 +104,7 @@ def entries(connection: sqlite3.Connection, incident: str) -> list[LoggedEntry]:
     return [LoggedEntry(**dict(row)) for row in rows]
 
 
-def keep_affected(connection: sqlite3.Connection, found: AffectedSet) -> None:
+def keep_affected(connection: Connection, found: AffectedSet) -> None:
     """Keep a frozen set under its root; the same set is kept once."""
     connection.execute(
         "INSERT INTO incident_affected VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -112,7 +112,7 @@ def keep_affected(connection: sqlite3.Connection, found: AffectedSet) -> None:
     )
 
 
-def read_affected(connection: sqlite3.Connection, root: str) -> AffectedSet:
+def read_affected(connection: Connection, root: str) -> AffectedSet:
     """The frozen set with this root.
 
     Raises:

@@ -7,7 +7,6 @@ its zone), gets a state, and is reminded of or found missed exactly once. `tick`
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -15,6 +14,7 @@ from typing import Any, Final, Literal
 
 from incidents.case.facts import zone
 from ledger.encoding import format_time, parse_time
+from ledger.store.connection import Connection, Row
 
 State = Literal["running", "met", "missed", "paused", "no_fixed_time", "waiting", "to_clarify"]
 
@@ -218,7 +218,7 @@ def marks(notice: Notice) -> tuple[str, bool]:
     return " ".join(names[: names.index(notice.lead) + 1]), notice.deadline.missed
 
 
-def write(connection: sqlite3.Connection, incident: str, rows: Iterable[Deadline]) -> None:
+def write(connection: Connection, incident: str, rows: Iterable[Deadline]) -> None:
     """Replace the rows of an incident; call inside the transaction of the assessment."""
     held = carry_over(rows, read(connection, incident))
     connection.execute("DELETE FROM incident_deadline WHERE incident = ?", (incident,))
@@ -228,7 +228,7 @@ def write(connection: sqlite3.Connection, incident: str, rows: Iterable[Deadline
     )
 
 
-def mark(connection: sqlite3.Connection, notice: Notice) -> bool:
+def mark(connection: Connection, notice: Notice) -> bool:
     """Mark a notice as recorded; False when another tick was faster, and then nothing may be recorded."""
     held = notice.deadline
     reminded, missed = marks(notice)
@@ -240,7 +240,7 @@ def mark(connection: sqlite3.Connection, notice: Notice) -> bool:
     return changed == 1
 
 
-def read(connection: sqlite3.Connection, incident: str | None = None) -> list[Deadline]:
+def read(connection: Connection, incident: str | None = None) -> list[Deadline]:
     """Rows of one incident, or of all."""
     where = "" if incident is None else " WHERE incident = ?"
     rows = connection.execute(
@@ -272,7 +272,7 @@ def _row(item: Deadline) -> tuple[Any, ...]:
     )
 
 
-def _deadline(row: sqlite3.Row) -> Deadline:
+def _deadline(row: Row) -> Deadline:
     values = dict(row)
     for name in ("due", "told_at"):
         values[name] = None if values[name] is None else parse_time(values[name])

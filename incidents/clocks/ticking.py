@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from incidents.clocks.deadlines import MISSED, Notice
 from ledger import OwnEvent
 from ledger.encoding import format_time
 from ledger.errors import TocsinError
+from ledger.store.connection import Connection
 
 if TYPE_CHECKING:
     from ledger import Ledger
@@ -44,7 +44,7 @@ def tick(ledger: Ledger, now: datetime) -> list[Notice]:
 def _record(ledger: Ledger, notice: Notice, now: datetime) -> None:
     held = notice.deadline
 
-    def alongside(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+    def alongside(connection: Connection, indices: Sequence[int]) -> None:
         if not deadlines.mark(connection, notice):
             raise _OvertakenError("This limit was marked meanwhile.")
         entry = store.LoggedEntry(indices[0], None, notice.kind, format_time(now), _text(notice))

@@ -7,7 +7,6 @@ A load replaces the resources that the file names and leaves the others.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from incidents.people.ndjson import Fields, records
 from ledger import OwnEvent
 from ledger.encoding import canonical, parse
 from ledger.merkle import leaf_hash, root_hash
+from ledger.store.connection import Connection, Row
 
 if TYPE_CHECKING:
     from ledger import Ledger
@@ -142,7 +142,7 @@ def load_inventory(
 
     people = len({item.subject for item in holdings})
 
-    def load(connection: sqlite3.Connection, _first: int) -> Sequence[OwnEvent]:
+    def load(connection: Connection, _first: int) -> Sequence[OwnEvent]:
         connection.executemany("DELETE FROM incident_inventory WHERE resource = ?", [(name,) for name in seen])
         connection.executemany(
             "INSERT INTO incident_inventory (resource, subject, categories, classes) VALUES (?, ?, ?, ?)",
@@ -155,7 +155,7 @@ def load_inventory(
     return Loaded(len(seen), root, ledger.decide(load)[0])
 
 
-def table_root(connection: sqlite3.Connection) -> str:
+def table_root(connection: Connection) -> str:
     """Merkle root (hex) over the whole inventory as it stands: what a scope determined next will read."""
     rows = connection.execute(
         "SELECT resource, subject, categories, classes FROM incident_inventory ORDER BY resource, subject"
@@ -199,7 +199,7 @@ def _text(values: tuple[str, ...]) -> str:
     return canonical(list(values)).decode()
 
 
-def holdings_of(connection: sqlite3.Connection, resources: Iterable[str]) -> list[Holding]:
+def holdings_of(connection: Connection, resources: Iterable[str]) -> list[Holding]:
     """Everything held in exactly these resources."""
     found: list[Holding] = []
     for resource in sorted(set(resources)):
@@ -211,7 +211,7 @@ def holdings_of(connection: sqlite3.Connection, resources: Iterable[str]) -> lis
     return found
 
 
-def holdings_below(connection: sqlite3.Connection, container: str) -> list[Holding]:
+def holdings_below(connection: Connection, container: str) -> list[Holding]:
     """Everything held in resources inside a container: `bucket` holds `bucket/key`."""
     below = container.rstrip("/") + "/"
     rows = connection.execute(
@@ -222,7 +222,7 @@ def holdings_below(connection: sqlite3.Connection, container: str) -> list[Holdi
     return [_holding(row) for row in rows]
 
 
-def holdings_about(connection: sqlite3.Connection, subjects: Iterable[str]) -> list[Holding]:
+def holdings_about(connection: Connection, subjects: Iterable[str]) -> list[Holding]:
     """Everything held about these people, anywhere."""
     found: list[Holding] = []
     for subject in sorted(set(subjects)):
@@ -234,7 +234,7 @@ def holdings_about(connection: sqlite3.Connection, subjects: Iterable[str]) -> l
     return found
 
 
-def _holding(row: sqlite3.Row) -> Holding:
+def _holding(row: Row) -> Holding:
     return Holding(
         str(row["resource"]),
         str(row["subject"]),

@@ -15,7 +15,6 @@ import base64
 import contextlib
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -33,6 +32,7 @@ from ledger.encoding import canonical, parse
 from ledger.errors import TocsinError
 from ledger.notes import Signer, sign_note, split_note
 from ledger.rotation import COMPROMISED, PURPOSE, ROTATED, Rotation
+from ledger.store.connection import Row
 from ledger.vocabulary import OWN_SOURCE
 from notifiers import outbox
 
@@ -309,7 +309,7 @@ def _matched(ledger: Ledger, view: IncidentView, members: Sequence[Mapping[str, 
 def _receipts(ledger: Ledger, incident: str) -> list[tuple[int, bytes]]:
     ledger.database.ensure(outbox.TABLES)
     with ledger.database.read() as connection:
-        rows: list[sqlite3.Row] = connection.execute(
+        rows: list[Row] = connection.execute(
             "SELECT b.entry, a.leaf FROM outbox_attempt a JOIN outbox_block b ON b.id = a.block"
             " JOIN outbox_campaign c ON c.campaign = b.campaign WHERE c.incident = ?"
             " ORDER BY b.entry, a.position",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ from incidents.service.reading import Reading, to_utc
 from incidents.views import readmodel
 from ledger.access import Criteria
 from ledger.errors import InputError
+from ledger.store.connection import Connection
 
 CLOCKWORK = "tocsin"
 """Who acts when nobody does: the clock that follows the law data."""
@@ -241,7 +241,7 @@ class Casework(Reading):
     def _keep_assessed(self, held: Incident) -> Sequence[int]:
         return self._app.keep(held, lambda connection: self._write_deadlines(connection, held))
 
-    def _write_deadlines(self, connection: sqlite3.Connection, held: Incident) -> None:
+    def _write_deadlines(self, connection: Connection, held: Incident) -> None:
         rows = readmodel.deadlines_of(held, held.assessments[-1] if held.assessments else None)
         deadlines.write(connection, held.incident, rows)
 

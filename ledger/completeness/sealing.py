@@ -17,7 +17,6 @@ payloads are erased: what was not indexed by then never will be, and counts as u
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +28,7 @@ from ledger.completeness.index import CONSTRUCTION, KEY_CONTEXT, KINDS, SEALED_T
 from ledger.completeness.source import checked
 from ledger.completeness.store import Root
 from ledger.errors import NotFoundError
+from ledger.store.connection import Connection
 from ledger.store.log import read_entries
 
 PAGE: Final = 1000
@@ -185,7 +185,7 @@ def _record(ledger: Ledger, roots: Sequence[Root]) -> None:
         for root in roots
     ]
 
-    def mark(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+    def mark(connection: Connection, indices: Sequence[int]) -> None:
         for root, index in zip(roots, indices, strict=True):
             marked = connection.execute(
                 "UPDATE access_map_seal SET position = ? WHERE kind = ? AND size = ? AND position IS NULL",

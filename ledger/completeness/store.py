@@ -10,7 +10,6 @@ That is how an auditor can still recompute a root that was sealed before the era
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,6 +28,7 @@ from ledger.completeness.index import (
 from ledger.completeness.trie import BITS, FLOOR, Item, Leaf, MapProof, subtree, trace
 from ledger.entries import StoredEntry
 from ledger.errors import InputError, StoreDamagedError
+from ledger.store.connection import Connection
 
 NAME: Final = "access_map"
 PARTS: Final = 500
@@ -104,14 +104,14 @@ class Root:
     unreadable: int
 
 
-def tracked(connection: sqlite3.Connection) -> int:
+def tracked(connection: Connection) -> int:
     """How many entries the index has read."""
     row = connection.execute("SELECT position FROM tracking WHERE name = ?", (NAME,)).fetchone()
     return 0 if row is None else int(row["position"])
 
 
 def absorb(
-    connection: sqlite3.Connection,
+    connection: Connection,
     origin: str,
     index_key: bytes,
     page: Iterable[StoredEntry],
@@ -152,7 +152,7 @@ def absorb(
     )
 
 
-def _extend(connection: sqlite3.Connection, index_key: bytes, kind: Kind, found: Mapping[bytes, list[int]]) -> None:
+def _extend(connection: Connection, index_key: bytes, kind: Kind, found: Mapping[bytes, list[int]]) -> None:
     """Make the lists of some labels longer. Statements for many rows at once: one for each key took twice as long."""
     known = _known(connection, kind, list(found))
     (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM access_map_key").fetchone()
@@ -178,7 +178,7 @@ def _extend(connection: sqlite3.Connection, index_key: bytes, kind: Kind, found:
     )
 
 
-def _known(connection: sqlite3.Connection, kind: Kind, labels: Sequence[bytes]) -> dict[bytes, tuple[int, Positions]]:
+def _known(connection: Connection, kind: Kind, labels: Sequence[bytes]) -> dict[bytes, tuple[int, Positions]]:
     known: dict[bytes, tuple[int, Positions]] = {}
     for start in range(0, len(labels), _VALUES):
         some = labels[start : start + _VALUES]
@@ -192,7 +192,7 @@ def _known(connection: sqlite3.Connection, kind: Kind, labels: Sequence[bytes]) 
     return known
 
 
-def settle(connection: sqlite3.Connection) -> bool:
+def settle(connection: Connection) -> bool:
     """Hash again what changed, at most `PARTS` prefixes; returns whether nothing is left to do."""
     dirty = [
         (row["kind"], row["low"])
@@ -209,7 +209,7 @@ def settle(connection: sqlite3.Connection) -> bool:
     return len(dirty) < PARTS
 
 
-def _hash_leaves(connection: sqlite3.Connection) -> list[tuple[str, int, bytes]]:
+def _hash_leaves(connection: Connection) -> list[tuple[str, int, bytes]]:
     """(kind, prefix, hash) of the first `PARTS` prefixes that changed."""
     rows = connection.execute(
         "SELECT kind, label, count, last"
@@ -224,14 +224,14 @@ def _hash_leaves(connection: sqlite3.Connection) -> list[tuple[str, int, bytes]]
     return hashed
 
 
-def _put(connection: sqlite3.Connection, depth: int, nodes: Iterable[tuple[str, int, bytes]]) -> None:
+def _put(connection: Connection, depth: int, nodes: Iterable[tuple[str, int, bytes]]) -> None:
     connection.executemany(
         "INSERT OR REPLACE INTO access_map_node VALUES (?, ?, ?, ?)",
         [(kind, depth, prefix, node) for kind, prefix, node in nodes],
     )
 
 
-def _leaves(connection: sqlite3.Connection, kind: str, prefix: int) -> list[Leaf]:
+def _leaves(connection: Connection, kind: str, prefix: int) -> list[Leaf]:
     """The leaves below a 16-bit prefix, ascending."""
     start = prefix.to_bytes(2, "big")
     rows = connection.execute(
@@ -241,7 +241,7 @@ def _leaves(connection: sqlite3.Connection, kind: str, prefix: int) -> list[Leaf
     return [Positions(row["count"], row["last"]).leaf(row["label"]) for row in rows]
 
 
-def _nodes(connection: sqlite3.Connection, kind: str, depth: int, prefix: int, prefix_bits: int) -> list[Item]:
+def _nodes(connection: Connection, kind: str, depth: int, prefix: int, prefix_bits: int) -> list[Item]:
     """The stored nodes of one depth below a prefix, ascending."""
     width = depth - prefix_bits
     rows = connection.execute(
@@ -252,7 +252,7 @@ def _nodes(connection: sqlite3.Connection, kind: str, depth: int, prefix: int, p
     return [Item(row["prefix"] << BITS - depth, row["hash"]) for row in rows]
 
 
-def root(connection: sqlite3.Connection, kind: Kind) -> Root:
+def root(connection: Connection, kind: Kind) -> Root:
     """The map of everything that was read; `settle` must have nothing left to do."""
     (count,) = connection.execute("SELECT count(*) FROM access_map_key WHERE kind = ?", (kind,)).fetchone()
     (unreadable,) = connection.execute("SELECT count(*) FROM access_map_unreadable").fetchone()
@@ -260,7 +260,7 @@ def root(connection: sqlite3.Connection, kind: Kind) -> Root:
     return Root(kind, tracked(connection), node, count, unreadable)
 
 
-def prove(connection: sqlite3.Connection, kind: Kind, label: bytes) -> MapProof:
+def prove(connection: Connection, kind: Kind, label: bytes) -> MapProof:
     """The proof for a label in the map of everything that was read and settled."""
     way = int.from_bytes(label, "big")
     siblings, place = trace(_nodes(connection, kind, _UPPER, 0, 0), way, 0, _UPPER)
@@ -280,9 +280,7 @@ def _end(siblings: list[bytes], leaves: list[Leaf], label: bytes) -> MapProof:
     return MapProof((*siblings, *below), neighbour)
 
 
-def prove_at(
-    connection: sqlite3.Connection, index_key: bytes, kind: Kind, label: bytes, size: int
-) -> tuple[bytes, MapProof]:
+def prove_at(connection: Connection, index_key: bytes, kind: Kind, label: bytes, size: int) -> tuple[bytes, MapProof]:
     """Root and proof at an earlier size, hashed from the lists: reads the whole map once.
 
     Memory is bounded by the 65,536 subtrees below the 16-bit prefixes.
@@ -301,7 +299,7 @@ def prove_at(
     return whole, MapProof(tuple(siblings)) if place is None else _end(siblings, inside, label)
 
 
-def _leaves_at(connection: sqlite3.Connection, index_key: bytes, kind: Kind, size: int) -> Iterator[Leaf]:
+def _leaves_at(connection: Connection, index_key: bytes, kind: Kind, size: int) -> Iterator[Leaf]:
     rows = connection.execute(
         "SELECT label, position FROM access_map_key JOIN access_map_entry USING (number)"
         " WHERE kind = ? AND position <= ? ORDER BY label, position",
@@ -312,7 +310,7 @@ def _leaves_at(connection: sqlite3.Connection, index_key: bytes, kind: Kind, siz
         yield empty.extended(row["position"] - 1 for row in group).leaf(label)
 
 
-def positions(connection: sqlite3.Connection, kind: Kind, label: bytes, size: int) -> list[int]:
+def positions(connection: Connection, kind: Kind, label: bytes, size: int) -> list[int]:
     """Leaf indices below `size` that stand under a label, ascending."""
     rows = connection.execute(
         "SELECT position FROM access_map_key JOIN access_map_entry USING (number)"
@@ -322,7 +320,7 @@ def positions(connection: sqlite3.Connection, kind: Kind, label: bytes, size: in
     return [row["position"] - 1 for row in rows]
 
 
-def remembered(connection: sqlite3.Connection, indices: Iterable[int]) -> dict[int, dict[Kind, list[bytes]]]:
+def remembered(connection: Connection, indices: Iterable[int]) -> dict[int, dict[Kind, list[bytes]]]:
     """Under which labels entries stood when they were indexed; those that were unreadable then are left out.
 
     Raises:

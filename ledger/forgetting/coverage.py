@@ -7,7 +7,6 @@ trust: it counts only as far as it is what a signed entry says.
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 from ledger.errors import TocsinError
 from ledger.forgetting.events import INDEX, Standing, standing
 from ledger.merkle import CompactRange, leaf_hash
+from ledger.store.connection import Connection
 
 TABLE_NAME: Final = "forgotten"
 TABLE_SQL: Final = f"CREATE TABLE {TABLE_NAME} (position INTEGER PRIMARY KEY, event INTEGER NOT NULL)"
@@ -109,7 +109,7 @@ def judge(rows: Iterable[tuple[int, int]], known: Standing) -> Coverage:
     )
 
 
-def read_coverage(connection: sqlite3.Connection) -> Coverage:
+def read_coverage(connection: Connection) -> Coverage:
     """What this snapshot of the log accounts for; nothing where nothing was ever forgotten.
 
     The events are believed here as they stand; `verify` hashes them like every other entry.
@@ -129,7 +129,7 @@ def read_coverage(connection: sqlite3.Connection) -> Coverage:
         return Coverage()
 
 
-def check_list(connection: sqlite3.Connection, known: Coverage) -> Iterator[tuple[str, int | None, str]]:
+def check_list(connection: Connection, known: Coverage) -> Iterator[tuple[str, int | None, str]]:
     """Damage of the list of deleted payloads, for `ledger.verify_tables`: (kind, leaf index, message)."""
     for event in known.broken:
         yield (
@@ -150,7 +150,7 @@ def check_list(connection: sqlite3.Connection, known: Coverage) -> Iterator[tupl
             yield ("erasure_undone", None, f"The vault has a row for {ref}, which was erased by record.")
 
 
-def delete_payloads(connection: sqlite3.Connection, indices: Sequence[int], event: int) -> dict[str, object]:
+def delete_payloads(connection: Connection, indices: Sequence[int], event: int) -> dict[str, object]:
     """Delete payloads and salts with what the access index copied of them, and list them under `event`.
 
     Args:

@@ -8,7 +8,6 @@ What else names the ref stays: with the vault row gone, the ref is a random word
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from ledger.forgetting.cases import Cases, NoCases
 from ledger.forgetting.coverage import TABLES, delete_payloads
 from ledger.forgetting.events import ERASURE_EXECUTED, ERASURE_REFUSED, Hold, erased_in, standing
 from ledger.forgetting.holding import in_vault, refs_in, touches
+from ledger.store.connection import Connection
 from ledger.store.log import read_head
 from ledger.vocabulary import OWN_SOURCE, verdict
 
@@ -111,7 +111,7 @@ class Found:
         )
 
 
-def find(connection: sqlite3.Connection, ref: str, holds: Sequence[Hold] = (), *, start: int = 0) -> Found:
+def find(connection: Connection, ref: str, holds: Sequence[Hold] = (), *, start: int = 0) -> Found:
     """Read the log from leaf `start` on for entries that name a ref, and which of these holds keep any of them."""
     alone: list[int] = []
     shared: list[int] = []
@@ -206,7 +206,7 @@ class _Attempt:
         self.reasons: list[str] = []
         self.done: Erased | None = None
 
-    def decide(self, connection: sqlite3.Connection, first: int) -> Sequence[OwnEvent]:
+    def decide(self, connection: Connection, first: int) -> Sequence[OwnEvent]:
         self.reasons, self.done = [], None
         if not in_vault(connection, self._ref):
             index = erased_in(connection, self._ref)
@@ -241,7 +241,7 @@ class _Attempt:
         }
         return OwnEvent(ERASURE_REFUSED, data)
 
-    def _execute(self, connection: sqlite3.Connection, first: int, found: Found) -> OwnEvent:
+    def _execute(self, connection: Connection, first: int, found: Found) -> OwnEvent:
         alone = _present(connection, found.alone) if self._payloads else ()
         needles = _needles(connection, self._ref, alone)
         key = self._ledger.vault.erase(connection, self._ref)
@@ -264,7 +264,7 @@ class _Attempt:
         return OwnEvent(ERASURE_EXECUTED, data)
 
 
-def _refuse_if_moved(connection: sqlite3.Connection, first: int, size: int) -> None:
+def _refuse_if_moved(connection: Connection, first: int, size: int) -> None:
     """What was decided before the transaction must still be true in it."""
     written = connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()[0]
     moved = connection.execute(
@@ -275,13 +275,13 @@ def _refuse_if_moved(connection: sqlite3.Connection, first: int, size: int) -> N
         raise _MovedError("The log grew while the erasure was decided; nothing was erased. Try again.")
 
 
-def _present(connection: sqlite3.Connection, indices: Sequence[int]) -> tuple[int, ...]:
+def _present(connection: Connection, indices: Sequence[int]) -> tuple[int, ...]:
     """Those whose payload was not deleted by somebody else since the log was read."""
     sql = "SELECT 1 FROM event WHERE position = ? AND payload IS NOT NULL"
     return tuple(index for index in indices if connection.execute(sql, (index + 1,)).fetchone() is not None)
 
 
-def _needles(connection: sqlite3.Connection, ref: str, indices: Sequence[int]) -> tuple[bytes, ...]:
+def _needles(connection: Connection, ref: str, indices: Sequence[int]) -> tuple[bytes, ...]:
     """Random bytes of what is about to be destroyed: if these are nowhere, nothing beside them is."""
     row = connection.execute("SELECT lookup, data_key, profile FROM vault WHERE ref = ?", (ref,)).fetchone()
     found = [row["lookup"], row["data_key"], row["profile"][:64]]

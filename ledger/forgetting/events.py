@@ -6,7 +6,6 @@ deleted payloads are read back from the log.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast
@@ -14,6 +13,7 @@ from typing import Any, Final, Literal, cast
 from ledger.encoding import parse
 from ledger.entries import Entry
 from ledger.errors import InputError, StoreDamagedError
+from ledger.store.connection import Connection
 from ledger.vocabulary import OWN_SOURCE
 
 HOLD_PLACED: Final = "org.tocsin.hold.placed.v1"
@@ -164,7 +164,7 @@ def _hold(event: Recorded) -> Hold:
     )
 
 
-def read(connection: sqlite3.Connection, naming: str = "") -> list[Recorded]:
+def read(connection: Connection, naming: str = "") -> list[Recorded]:
     """These events in log order; what is damaged is left out, for `verify` names it.
 
     `naming` leaves out those whose payload does not have this text.
@@ -185,7 +185,7 @@ def read(connection: sqlite3.Connection, naming: str = "") -> list[Recorded]:
     return found
 
 
-def standing(connection: sqlite3.Connection, naming: str = "") -> Standing:
+def standing(connection: Connection, naming: str = "") -> Standing:
     """What stands in this snapshot of the log, or of the events whose payload has the text `naming`.
 
     Raises:
@@ -199,7 +199,7 @@ def standing(connection: sqlite3.Connection, naming: str = "") -> Standing:
         ) from None
 
 
-def erased_in(connection: sqlite3.Connection, ref: str) -> int | None:
+def erased_in(connection: Connection, ref: str) -> int | None:
     """Leaf index of the event that erased a ref, or None."""
     indexed = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (INDEX_NAME,)).fetchone()
     # Without the index nothing was ever forgotten here, and the whole log need not be read to know it.

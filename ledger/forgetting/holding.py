@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from ledger.errors import InputError, NotFoundError
 from ledger.exchange import OwnEvent
 from ledger.forgetting.coverage import TABLES
 from ledger.forgetting.events import HOLD_LIFTED, HOLD_PLACED, Hold, ScopeKind, standing
+from ledger.store.connection import Connection
 
 if TYPE_CHECKING:
     from ledger.ledger import Ledger
@@ -51,7 +51,7 @@ def place_hold(
     _text(target, kind)
     ledger.database.ensure(TABLES)
 
-    def decide(connection: sqlite3.Connection, first: int) -> Sequence[OwnEvent]:
+    def decide(connection: Connection, first: int) -> Sequence[OwnEvent]:
         if kind == "person" and not in_vault(connection, target):
             raise NotFoundError("The vault has no person of that ref; there is nothing to hold.")
         data = {"hold": f"hold-{first}", "scope": {kind: target}, "expires": until, "by": by, **checked}
@@ -70,7 +70,7 @@ def lift_hold(ledger: Ledger, hold: str, *, reason: str, by: str) -> int:
     """
     reason = _text(reason, "reason")
 
-    def decide(connection: sqlite3.Connection, _first: int) -> Sequence[OwnEvent]:
+    def decide(connection: Connection, _first: int) -> Sequence[OwnEvent]:
         known = standing(connection).holds.get(hold)
         if known is None or known.lifted is not None:
             raise NotFoundError("There is no hold of that id to lift; `tocsin hold list` names them.")
@@ -85,7 +85,7 @@ def list_holds(ledger: Ledger) -> list[Hold]:
         return list(standing(connection).holds.values())
 
 
-def in_vault(connection: sqlite3.Connection, ref: str) -> bool:
+def in_vault(connection: Connection, ref: str) -> bool:
     """Whether the vault knows who a ref is."""
     return connection.execute("SELECT 1 FROM vault WHERE ref = ?", (ref,)).fetchone() is not None
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from ledger.forgetting.cases import Cases, NoCases
 from ledger.forgetting.coverage import TABLES, delete_payloads
 from ledger.forgetting.events import RETENTION_EXECUTED, RULES_CHANGED, Hold, standing
 from ledger.forgetting.holding import touches
+from ledger.store.connection import Connection
 from ledger.store.log import read_head
 from ledger.vocabulary import OWN_SOURCE
 
@@ -176,7 +176,7 @@ def _note_rules(ledger: Ledger, rules: Sequence[Rule], by: str) -> None:
     listed = [rule.as_json() for rule in rules]
     digest = hashlib.sha256(canonical(listed)).hexdigest()
 
-    def decide(connection: sqlite3.Connection, _first: int) -> Sequence[OwnEvent]:
+    def decide(connection: Connection, _first: int) -> Sequence[OwnEvent]:
         if standing(connection).rules == digest:
             return []
         return [OwnEvent(RULES_CHANGED, {"rules": digest, "list": listed, "by": by})]
@@ -204,7 +204,7 @@ class _Kept:
             )
         self.incidents = frozenset[int]().union(*(indices for indices in found.values() if indices is not None))
 
-    def holds(self, connection: sqlite3.Connection) -> list[Hold]:
+    def holds(self, connection: Connection) -> list[Hold]:
         """Holds on people and resources now.
 
         Raises:
@@ -241,7 +241,7 @@ class _Run:
             self._rule.name, self._cutoff, tuple(indices), dict(sorted(counts.items())), dict(sorted(kept.items()))
         )
 
-    def _decide(self, connection: sqlite3.Connection, first: int) -> Sequence[OwnEvent]:
+    def _decide(self, connection: Connection, first: int) -> Sequence[OwnEvent]:
         holds = self._kept.holds(connection)
         rows = connection.execute(
             "SELECT position, entry, payload FROM event WHERE position > ? AND position <= ?"
@@ -279,7 +279,7 @@ class _Run:
         return OwnEvent(RETENTION_EXECUTED, data)
 
 
-def recorded_before(connection: sqlite3.Connection, cutoff: str) -> int:
+def recorded_before(connection: Connection, cutoff: str) -> int:
     """How many entries were recorded before `cutoff`; times never decrease along the log."""
     low, high = 0, read_head(connection).size
     while low < high:

@@ -7,7 +7,6 @@ the vault; after it, the new one, whatever `tocsin.toml` still says: the vault k
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from ledger.exchange import OwnEvent
 from ledger.forgetting.events import KEY_ROTATED
 from ledger.forgetting.scrub import rewrite
 from ledger.keys import KEK_SIZE, encode_kek, fsync_directory, key_id, load_kek, write_key
+from ledger.store.connection import Connection
 
 if TYPE_CHECKING:
     from ledger.ledger import Ledger
@@ -64,7 +64,7 @@ def rotate_vault(ledger: Ledger, uri: str, *, by: str) -> Rotated:
     kek = _new_key(ledger, uri)
     rotated: list[Rotated] = []
 
-    def decide(connection: sqlite3.Connection, first: int) -> Sequence[OwnEvent]:
+    def decide(connection: Connection, first: int) -> Sequence[OwnEvent]:
         rotated.clear()
         old, new = ledger.vault.key, key_id(kek)
         if old == new:

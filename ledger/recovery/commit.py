@@ -6,7 +6,6 @@ written past it: under the same write lock, onto the same head, in one transacti
 
 from __future__ import annotations
 
-import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -17,10 +16,11 @@ from ledger.entries import SALT_SIZE
 from ledger.errors import StoreBusyError
 from ledger.notes import Signer, sign_note
 from ledger.seal import Draft, seal
+from ledger.store.connection import Connection
 from ledger.store.log import read_head, read_tail, write_sealed
 from ledger.vocabulary import OWN_SOURCE
 
-Make = Callable[[sqlite3.Connection, int], Sequence[OwnEvent]]
+Make = Callable[[Connection, int], Sequence[OwnEvent]]
 """Makes the events inside the transaction, given the leaf index of the first of them."""
 
 

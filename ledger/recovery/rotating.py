@@ -11,7 +11,6 @@ asked again:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from ledger.notes import Signer, split_note
 from ledger.recovery.commit import commit_alone
 from ledger.recovery.errors import UnconfirmedCopyError
 from ledger.rotation import COMPROMISED, PURPOSE, ROTATED, Rotation, finish_rotation, next_signer
+from ledger.store.connection import Connection
 from ledger.store.log import read_checkpoint, read_head
 from ledger.witness import records
 
@@ -148,7 +148,7 @@ def assess_trust(ledger: Ledger, since: int | datetime) -> Trust:
     return Trust(size, moment, total, before[-1].size, root, before[-1].witnessed_at)
 
 
-def _recorded_before(connection: sqlite3.Connection, total: int, moment: str) -> int:
+def _recorded_before(connection: Connection, total: int, moment: str) -> int:
     """How many entries had been recorded before a moment; the times never decrease along the log."""
     low, high = 0, total
     while low < high:
@@ -169,7 +169,7 @@ def _rotate(ledger: Ledger, trust: Trust | None) -> Rotated:
     new, config = _prepare(ledger, config)
     since = None if trust is None else trust.since
 
-    def make(connection: sqlite3.Connection, first: int) -> Sequence[OwnEvent]:
+    def make(connection: Connection, first: int) -> Sequence[OwnEvent]:
         # Another program may have changed the key between our reading and our writing.
         if next_signer(read_checkpoint(connection)) != (ledger.origin, old.verifier.key_id):
             raise KeyMismatchError("Another program changed the signing key just now; look with `tocsin keys show`.")

@@ -8,7 +8,6 @@ nothing that was lost is hidden.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -18,6 +17,7 @@ from ledger.errors import NoteError
 from ledger.notes import Verifier, open_note
 from ledger.recovery.errors import RotationError
 from ledger.rotation import own_data
+from ledger.store.connection import Connection
 
 SUCCEEDED: Final = "org.tocsin.ledger.succeeded.v1"
 
@@ -81,7 +81,7 @@ class Predecessor:
         return found
 
 
-def read_lineage(connection: sqlite3.Connection) -> tuple[list[str], str | None]:
+def read_lineage(connection: Connection) -> tuple[list[str], str | None]:
     """What the first entry says of a log that this one continues, and what is wrong with it."""
     row = connection.execute("SELECT topic, entry, salt, payload FROM event WHERE position = 1").fetchone()
     if row is None or row["topic"] != SUCCEEDED:

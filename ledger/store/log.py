@@ -7,7 +7,6 @@ whenever 256 below it are complete; the ragged right edge of level 0 is hashed f
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -16,6 +15,7 @@ from ledger.entries import StoredEntry
 from ledger.errors import NotFoundError, StoreDamagedError
 from ledger.merkle import leaf_hash
 from ledger.seal import EMPTY, Head, Sealed
+from ledger.store.connection import Connection
 from ledger.tiles import TILE_WIDTH
 
 _PAGE: Final = 1000
@@ -24,7 +24,7 @@ _ROWS: Final = 50
 """Rows per INSERT: the time for one row falls little beyond that, and every SQLite can do with 400 values."""
 
 
-def read_head(connection: sqlite3.Connection) -> Head:
+def read_head(connection: Connection) -> Head:
     """The end of the log; the empty head where nothing was written yet."""
     row = connection.execute("SELECT size, recorded, chain, frontier FROM head").fetchone()
     if row is None:
@@ -44,7 +44,7 @@ def _fits(size: int, frontier: object) -> bool:
     return isinstance(frontier, bytes) and size > 0 and len(frontier) == _HASH * size.bit_count()
 
 
-def read_tail(connection: sqlite3.Connection, size: int) -> list[bytes]:
+def read_tail(connection: Connection, size: int) -> list[bytes]:
     """Leaf hashes after the last full level-0 tile."""
     start = size - size % TILE_WIDTH
     return [
@@ -56,7 +56,7 @@ def read_tail(connection: sqlite3.Connection, size: int) -> list[bytes]:
     ]
 
 
-def write_sealed(connection: sqlite3.Connection, before: Head, sealed: Sealed, note: bytes) -> bool:
+def write_sealed(connection: Connection, before: Head, sealed: Sealed, note: bytes) -> bool:
     """Write a sealed batch inside the caller's transaction.
 
     Returns:
@@ -87,7 +87,7 @@ def write_sealed(connection: sqlite3.Connection, before: Head, sealed: Sealed, n
     return True
 
 
-def insert_many(connection: sqlite3.Connection, statement: str, rows: Sequence[Sequence[Any]], end: str = "") -> int:
+def insert_many(connection: Connection, statement: str, rows: Sequence[Sequence[Any]], end: str = "") -> int:
     """Insert rows many at a time, which takes two thirds of the time that one at a time takes.
 
     Args:
@@ -112,7 +112,7 @@ def insert_many(connection: sqlite3.Connection, statement: str, rows: Sequence[S
     return written
 
 
-def _grow_level(connection: sqlite3.Connection, level: int, first: int, hashes: Sequence[bytes]) -> None:
+def _grow_level(connection: Connection, level: int, first: int, hashes: Sequence[bytes]) -> None:
     while hashes:
         number, place = divmod(first, TILE_WIDTH)
         fitting = hashes[: TILE_WIDTH - place]
@@ -125,7 +125,7 @@ def _grow_level(connection: sqlite3.Connection, level: int, first: int, hashes: 
         first += len(fitting)
 
 
-def read_tile(connection: sqlite3.Connection, level: int, number: int, width: int) -> bytes:
+def read_tile(connection: Connection, level: int, number: int, width: int) -> bytes:
     """The first `width` hashes (32 bytes each) of a tile.
 
     Raises:
@@ -155,7 +155,7 @@ def read_tile(connection: sqlite3.Connection, level: int, number: int, width: in
     return hashes[: width * _HASH]
 
 
-def read_entries(connection: sqlite3.Connection, start: int, stop: int) -> Iterator[StoredEntry]:
+def read_entries(connection: Connection, start: int, stop: int) -> Iterator[StoredEntry]:
     """Entries with leaf index in [start, stop), in order."""
     while start < stop:
         rows = connection.execute(
@@ -170,7 +170,7 @@ def read_entries(connection: sqlite3.Connection, start: int, stop: int) -> Itera
         start = rows[-1]["position"]
 
 
-def read_checkpoint(connection: sqlite3.Connection) -> bytes:
+def read_checkpoint(connection: Connection) -> bytes:
     """The newest signed checkpoint.
 
     Raises:

@@ -7,7 +7,6 @@ Aggregates' events and producers' events are rows of one table and leaves of one
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +25,7 @@ from eventsourcing.persistence import (
 
 from ledger.errors import ErasedError
 from ledger.seal import Draft
+from ledger.store.connection import Connection, Row
 from ledger.store.database import Database
 from ledger.store.sequencer import Sequencer, VersionConflictError
 from ledger.vocabulary import OWN_SOURCE
@@ -60,11 +60,11 @@ class LedgerRecorder(ProcessRecorder):
             IntegrityError: a version is taken, or the tracking position was recorded before.
         """
         tracking: Tracking | None = kwargs.get("tracking")
-        also: Callable[[sqlite3.Connection, Sequence[int]], None] | None = kwargs.get("also")
+        also: Callable[[Connection, Sequence[int]], None] | None = kwargs.get("also")
         if not stored_events and tracking is None and also is None:
             return []
 
-        def alongside(connection: sqlite3.Connection, indices: Sequence[int]) -> None:
+        def alongside(connection: Connection, indices: Sequence[int]) -> None:
             if tracking is not None:
                 _insert_tracking(connection, tracking)
             if also is not None:
@@ -188,7 +188,7 @@ def _draft(event: StoredEvent) -> Draft:
     )
 
 
-def _insert_tracking(connection: sqlite3.Connection, tracking: Tracking) -> None:
+def _insert_tracking(connection: Connection, tracking: Tracking) -> None:
     changed = connection.execute(
         "INSERT INTO tracking VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"
         " WHERE tracking.position < excluded.position",
@@ -198,7 +198,7 @@ def _insert_tracking(connection: sqlite3.Connection, tracking: Tracking) -> None
         raise IntegrityError(f"{tracking.application_name} was already tracked up to {tracking.notification_id}.")
 
 
-def _payload(row: sqlite3.Row) -> bytes:
+def _payload(row: Row) -> bytes:
     payload: bytes | None = row["payload"]
     if payload is None:
         raise ErasedError(f"Version {row['version']} of this stream was erased; it cannot be loaded any more.")

@@ -6,12 +6,12 @@ under the same id, also when the payload has been erased.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ledger.cloudevents import CloudEvent
 from ledger.errors import EventConflictError
+from ledger.store.connection import Connection
 from ledger.store.log import insert_many
 
 _MOST_SOURCES: Final = 10_000
@@ -35,7 +35,7 @@ class Seen:
 
     def place(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         events: Sequence[CloudEvent],
         digests: Sequence[bytes],
         first: int,
@@ -68,7 +68,7 @@ class Seen:
         )
         return _one_by_one(connection, rows, first)
 
-    def _number(self, connection: sqlite3.Connection, uri: str, found: dict[str, int]) -> int:
+    def _number(self, connection: Connection, uri: str, found: dict[str, int]) -> int:
         number = self._numbers.get(uri) or found.get(uri)
         if number is None:
             connection.execute("INSERT INTO source (uri) VALUES (?) ON CONFLICT DO NOTHING", (uri,))
@@ -78,7 +78,7 @@ class Seen:
 
 
 def _one_by_one(
-    connection: sqlite3.Connection, rows: Sequence[tuple[int, str, int, bytes]], first: int
+    connection: Connection, rows: Sequence[tuple[int, str, int, bytes]], first: int
 ) -> list[tuple[int, bool]]:
     placed: list[tuple[int, bool]] = []
     index = first

@@ -25,6 +25,7 @@ from ledger.entries import SALT_SIZE
 from ledger.errors import OverloadedError, StoreBusyError, StoreError, TocsinError
 from ledger.notes import Signer, sign_note
 from ledger.seal import EMPTY, Draft, Head, Sealed, seal
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.store.log import read_head, read_tail, write_sealed
 
@@ -34,14 +35,14 @@ MAX_GROUP: Final = 4096
 MAX_WAITING: Final = 4096
 """Most units that wait for a commit; a store that has stalled must not fill the memory."""
 
-Prepare = Callable[[sqlite3.Connection, int], Sequence[Draft]]
+Prepare = Callable[[Connection, int], Sequence[Draft]]
 """Makes a unit's drafts inside the write transaction, given the leaf index of the first of them;
 raising refuses the unit and undoes its writes."""
 
-Also = Callable[[sqlite3.Connection, Sequence[int]], None]
+Also = Callable[[Connection, Sequence[int]], None]
 """Writes that belong to the same transaction; receives the leaf indices of the unit's events."""
 
-Signing = Callable[[sqlite3.Connection, Head], Signer]
+Signing = Callable[[Connection, Head], Signer]
 """The key that signs what follows a head."""
 
 
@@ -189,7 +190,7 @@ class Sequencer:
         for unit, result in attempt.results(group):
             unit.result = result
 
-    def _write(self, connection: sqlite3.Connection, group: Sequence[_Unit], attempt: _Attempt, *, apart: bool) -> None:
+    def _write(self, connection: Connection, group: Sequence[_Unit], attempt: _Attempt, *, apart: bool) -> None:
         head = attempt.before = read_head(connection)
         drafts: list[Draft] = []
         for unit in group:
@@ -205,7 +206,7 @@ class Sequencer:
                 unit.also(connection, tuple(place))
 
     def _prepare_apart(
-        self, connection: sqlite3.Connection, unit: _Unit, first: int, attempt: _Attempt
+        self, connection: Connection, unit: _Unit, first: int, attempt: _Attempt
     ) -> Sequence[Draft] | None:
         """Prepare a unit so that its writes can be undone alone; None when it is refused."""
         connection.execute("SAVEPOINT unit")
@@ -220,7 +221,7 @@ class Sequencer:
         connection.execute("RELEASE unit")
         return new
 
-    def _seal(self, connection: sqlite3.Connection, head: Head, drafts: Sequence[Draft]) -> Sealed:
+    def _seal(self, connection: Connection, head: Head, drafts: Sequence[Draft]) -> Sealed:
         tail = self._tail.leaves if self._tail and self._tail.head == head else None
         if tail is None and self._signing is not None:
             self._signer = self._signing(connection, head)
@@ -283,7 +284,7 @@ class _Tail:
     leaves: tuple[bytes, ...]
 
 
-def _versions(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> list[int]:
+def _versions(connection: Connection, drafts: Sequence[Draft]) -> list[int]:
     """The place of each draft in its stream; None in a draft means the next free one."""
     if all(draft.version is None for draft in drafts) and len({id(draft.stream) for draft in drafts}) == 1:
         newest = _newest(connection, drafts[0].stream)
@@ -301,6 +302,6 @@ def _versions(connection: sqlite3.Connection, drafts: Sequence[Draft]) -> list[i
     return versions
 
 
-def _newest(connection: sqlite3.Connection, stream: UUID) -> int:
+def _newest(connection: Connection, stream: UUID) -> int:
     row = connection.execute("SELECT max(version) FROM event WHERE stream = ?", (stream.bytes,)).fetchone()
     return row[0] or 0

@@ -7,12 +7,12 @@ megabytes.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 from ledger.merkle import HASH_SIZE, CompactRange
+from ledger.store.connection import Connection
 from ledger.tiles import MAX_LEVEL, TILE_HEIGHT, TILE_WIDTH
 
 Finding = tuple[str, int | None, str]
@@ -81,7 +81,7 @@ class Growth:
             if level % TILE_HEIGHT == 0:
                 self._levels.setdefault(level // TILE_HEIGHT + 1, (first, []))[1].extend(hashes)
 
-    def check_tiles(self, connection: sqlite3.Connection) -> Iterator[Finding]:
+    def check_tiles(self, connection: Connection) -> Iterator[Finding]:
         """Compare the stored tiles; hashes from before the beginning are not compared."""
         due = {(0, self._first + number) for number in range(len(self._digests))}
         for level, (first, hashes) in self._levels.items():

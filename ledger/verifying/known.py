@@ -5,13 +5,13 @@ Read again by every process that walks, from its own view of the store.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ledger.forgetting.coverage import read_coverage
 from ledger.notes import Verifier
 from ledger.rotation import KeyHistory, read_history
+from ledger.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Known:
     erased: Callable[[int], bool] = lambda _index: False
 
 
-def read_known(connection: sqlite3.Connection, verifier: Verifier) -> Known:
+def read_known(connection: Connection, verifier: Verifier) -> Known:
     """Make it out from the store.
 
     Args:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,6 +24,7 @@ from typing import Final
 from ledger.entries import Entry
 from ledger.merkle import CompactRange
 from ledger.notes import Verifier
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.store.log import read_tile
 from ledger.tiles import TileReader
@@ -130,12 +130,12 @@ def scan(path: Path, vkey: str, start: int, stop: int, indexed: int) -> Part | N
     )
 
 
-def laid(connection: sqlite3.Connection) -> list[Laid]:
+def laid(connection: Connection) -> list[Laid]:
     """The checkpoints that this log keeps as witnessed, smallest first."""
     return [Laid(item.size, item.note) for item in records.published(connection)]
 
 
-def _edge(connection: sqlite3.Connection, start: int) -> tuple[Place, CompactRange]:
+def _edge(connection: Connection, start: int) -> tuple[Place, CompactRange]:
     """Where the log before `start` ends, as the store has it; nobody vouches for it yet."""
     if start == 0:
         return Place(), CompactRange()

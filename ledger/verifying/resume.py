@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from ledger.encoding import MAX_INT, format_time, parse_time
 from ledger.errors import ConfigError, InputError, NoteError, ProofError
 from ledger.keys import fsync_directory
 from ledger.merkle import CompactRange, leaf_hash
+from ledger.store.connection import Connection
 from ledger.tiles import TILE_WIDTH
 from ledger.verifying.growth import Growth
 from ledger.verifying.known import Known
@@ -162,7 +162,7 @@ class Verified:
             return []
         return [Laid(signed.size, self.note, "verified")]
 
-    def growth(self, connection: sqlite3.Connection, known: Known) -> Growth:
+    def growth(self, connection: Connection, known: Known) -> Growth:
         """The tree to go on with, after checking that the file and the store agree about its end.
 
         Raises:

@@ -7,7 +7,6 @@ chain, or where the log cannot be followed.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
@@ -20,6 +19,7 @@ from ledger.errors import InputError, NoteError, TocsinError
 from ledger.findings import Damage, Findings
 from ledger.merkle import leaf_hash
 from ledger.seal import GENESIS_CHAIN, chain_hash
+from ledger.store.connection import Connection, Row
 from ledger.verifying.growth import Growth
 from ledger.verifying.known import Known
 from ledger.vocabulary import OWN_SOURCE
@@ -132,11 +132,11 @@ class Walk:
         """Note damage."""
         self.findings.damage.append(Damage(kind, index, message))
 
-    def walk(self, connection: sqlite3.Connection, stop: int) -> None:
+    def walk(self, connection: Connection, stop: int) -> None:
         """Go on to `stop` entries, or to where it is over."""
         first = self.done + 1 if self.done else _BEGINNING
         checkpoints = _Ahead(
-            connection.execute("SELECT size, note FROM checkpoint WHERE size >= ? ORDER BY size", (first,))
+            iter(connection.execute("SELECT size, note FROM checkpoint WHERE size >= ? ORDER BY size", (first,)))
         )
         laid = _Ahead(iter([item for item in self.laid if item.size > self.done]))
         for rows in _pages(connection, first, stop):
@@ -145,7 +145,7 @@ class Walk:
             if self.over:
                 return
 
-    def finish(self, connection: sqlite3.Connection) -> None:
+    def finish(self, connection: Connection) -> None:
         """Judge what is still open once the walk has come to the end, or is over."""
         if self._broken is not None:
             self._entry_altered(self._broken)
@@ -170,9 +170,9 @@ class Walk:
 
     def _check_page(
         self,
-        connection: sqlite3.Connection,
-        rows: Sequence[sqlite3.Row],
-        checkpoints: _Ahead[sqlite3.Row],
+        connection: Connection,
+        rows: Sequence[Row],
+        checkpoints: _Ahead[Row],
         laid: _Ahead[Laid],
     ) -> None:
         decoded: list[tuple[StoredEntry, Entry]] = []
@@ -196,7 +196,7 @@ class Walk:
             self._check_accesses(connection, [pair for pair in decoded if pair[0].index < self._indexed])
         self._sort()
 
-    def _check_row(self, row: sqlite3.Row) -> Entry | None:
+    def _check_row(self, row: Row) -> Entry | None:
         """Check one event row; None when the log cannot be followed past it."""
         index, place = self.done, self.place
         if row["position"] != index + 1:
@@ -237,7 +237,7 @@ class Walk:
         if entry.version != expected:
             self.damaged("stream_gap", index, f"The stream goes on with version {entry.version} instead of {expected}.")
 
-    def _check_payload(self, row: sqlite3.Row, entry: Entry, index: int) -> None:
+    def _check_payload(self, row: Row, entry: Entry, index: int) -> None:
         if row["payload"] is None or row["salt"] is None:
             if row["payload"] is None and row["salt"] is None and self.known.erased(index):
                 return
@@ -264,7 +264,7 @@ class Walk:
     def _fits(self, checkpoint: Checkpoint, size: int) -> bool:
         return checkpoint == Checkpoint(self.known.origin, size, self.growth.tree.root())
 
-    def _check_checkpoint(self, row: sqlite3.Row) -> None:
+    def _check_checkpoint(self, row: Row) -> None:
         since, self._judged = self.place.signed, self.done
         try:
             checkpoint = self._opened(row["note"], row["size"])
@@ -317,7 +317,7 @@ class Walk:
                 "log: its key signed two histories.",
             )
 
-    def _check_producer(self, connection: sqlite3.Connection, stored: StoredEntry, entry: Entry) -> None:
+    def _check_producer(self, connection: Connection, stored: StoredEntry, entry: Entry) -> None:
         if entry.source == OWN_SOURCE:
             return
         self.place.producers += 1
@@ -356,7 +356,7 @@ class Walk:
             self.gaps.append((index, source, before, sequence))
         self.place.sequences[source] = sequence
 
-    def _check_accesses(self, connection: sqlite3.Connection, decoded: Sequence[tuple[StoredEntry, Entry]]) -> None:
+    def _check_accesses(self, connection: Connection, decoded: Sequence[tuple[StoredEntry, Entry]]) -> None:
         first, last = decoded[0][0].index + 1, decoded[-1][0].index + 1
         rows = connection.execute(
             "SELECT position, part, time, type, action, outcome, actor, credential, address, resource, container,"
@@ -402,7 +402,7 @@ def _hex(value: Any) -> str | None:
     return value.hex() if isinstance(value, bytes) else None
 
 
-def _pages(connection: sqlite3.Connection, first: int, stop: int) -> Iterator[Sequence[sqlite3.Row]]:
+def _pages(connection: Connection, first: int, stop: int) -> Iterator[Sequence[Row]]:
     while True:
         last = min((max(first, 1) - 1) // PAGE * PAGE + PAGE, stop)
         rows = connection.execute(

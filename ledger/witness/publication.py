@@ -14,7 +14,6 @@ Example:
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -28,6 +27,7 @@ from ledger.merkle import inclusion_path
 from ledger.notes import Signature, add_signatures, open_note
 from ledger.policy import Policy
 from ledger.proofs import format_proof
+from ledger.store.connection import Connection
 from ledger.store.log import read_head
 from ledger.tiles import TileReader
 from ledger.witness import records
@@ -349,7 +349,7 @@ class Publication:
         with self.ledger.database.read() as connection:
             return records.hints(connection)
 
-    def _lag(self, connection: sqlite3.Connection) -> Lag:
+    def _lag(self, connection: Connection) -> Lag:
         size = read_head(connection).size
         found = records.newest(connection)
         witnessed = 0 if found is None else found.size

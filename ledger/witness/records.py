@@ -6,7 +6,6 @@ All of it but the evidence can be had again by asking the witnesses.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Final
 from ledger.encoding import format_time
 from ledger.errors import NotFoundError
 from ledger.notes import split_note
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.witness.evidence import Evidence
 
@@ -56,7 +56,7 @@ class Published:
     witnessed_at: str
 
 
-def newest(connection: sqlite3.Connection) -> Published | None:
+def newest(connection: Connection) -> Published | None:
     """The largest checkpoint that reached the quorum; None before the first."""
     row = connection.execute(
         "SELECT size, note, witnessed_at FROM witness_publication ORDER BY size DESC LIMIT 1"
@@ -64,7 +64,7 @@ def newest(connection: sqlite3.Connection) -> Published | None:
     return None if row is None else Published(row["size"], row["note"], row["witnessed_at"])
 
 
-def published(connection: sqlite3.Connection) -> Iterator[Published]:
+def published(connection: Connection) -> Iterator[Published]:
     """Every kept checkpoint that reached the quorum, smallest first; the first of each hour and the newest.
 
     Empty too where the ledger was never set up to be witnessed.
@@ -76,7 +76,7 @@ def published(connection: sqlite3.Connection) -> Iterator[Published]:
         yield Published(row["size"], row["note"], row["witnessed_at"])
 
 
-def keep_published(connection: sqlite3.Connection, size: int, note: bytes, now: datetime) -> None:
+def keep_published(connection: Connection, size: int, note: bytes, now: datetime) -> None:
     """Keep a checkpoint that reached the quorum, inside the caller's write transaction.
 
     Older ones are thinned to the first of each hour: each bounds from above when its entries were there.
@@ -91,12 +91,12 @@ def keep_published(connection: sqlite3.Connection, size: int, note: bytes, now: 
     )
 
 
-def hints(connection: sqlite3.Connection) -> Mapping[str, int]:
+def hints(connection: Connection) -> Mapping[str, int]:
     """The size that each witness (by vkey) last cosigned, as far as this ledger knows."""
     return {row["vkey"]: row["size"] for row in connection.execute("SELECT vkey, size FROM witness_hint")}
 
 
-def keep_hint(connection: sqlite3.Connection, vkey: str, size: int, time: int) -> None:
+def keep_hint(connection: Connection, vkey: str, size: int, time: int) -> None:
     """Remember what a witness last cosigned, for the old size of the next submission."""
     connection.execute(
         "INSERT INTO witness_hint VALUES (?, ?, ?)"
@@ -105,7 +105,7 @@ def keep_hint(connection: sqlite3.Connection, vkey: str, size: int, time: int) -
     )
 
 
-def keep_evidence(connection: sqlite3.Connection, evidence: Evidence) -> None:
+def keep_evidence(connection: Connection, evidence: Evidence) -> None:
     """Keep evidence once: the first of each contradiction, however often it is met."""
     connection.execute(
         "INSERT INTO witness_evidence (about, kind, file) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -113,14 +113,14 @@ def keep_evidence(connection: sqlite3.Connection, evidence: Evidence) -> None:
     )
 
 
-def evidence(connection: sqlite3.Connection, *, settled: bool | None = None) -> Iterator[Evidence]:
+def evidence(connection: Connection, *, settled: bool | None = None) -> Iterator[Evidence]:
     """Kept evidence, oldest first; only the unsettled or the settled when asked for."""
     condition = {None: "1", True: "settled IS NOT NULL", False: "settled IS NULL"}[settled]
     rows = connection.execute(f"SELECT file FROM witness_evidence WHERE {condition}").fetchall()  # noqa: S608 - one of three texts above
     yield from sorted((Evidence.parse(row["file"]) for row in rows), key=lambda item: item.found)
 
 
-def halting(connection: sqlite3.Connection) -> Evidence | None:
+def halting(connection: Connection) -> Evidence | None:
     """Unsettled evidence that convicts by itself, if there is any; a mere claim halts nothing."""
     row = connection.execute(
         "SELECT file FROM witness_evidence WHERE settled IS NULL AND kind <> 'claim' LIMIT 1"

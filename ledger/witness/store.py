@@ -7,7 +7,6 @@ serialises threads and processes alike, and returns when the commit is on disk.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Final, Self
 from ledger.checkpoint import Checkpoint
 from ledger.errors import ConfigError, NoteError, StoreDamagedError
 from ledger.notes import ED25519, Verifier, open_note
+from ledger.store.connection import Connection, Row
 from ledger.store.database import Database
 from ledger.witness.core import MAX_TREE_SIZE, State
 
@@ -218,14 +218,14 @@ class WitnessStore:
             raise StoreDamagedError(_DAMAGED.format(path=self.path)) from None
 
 
-def _read_state(connection: sqlite3.Connection, origin: str) -> State | None:
+def _read_state(connection: Connection, origin: str) -> State | None:
     row = connection.execute(
         "SELECT origin, size, time, note FROM witness_state WHERE origin = ?", (origin,)
     ).fetchone()
     return None if row is None else _state(row)
 
 
-def _state(row: sqlite3.Row) -> State:
+def _state(row: Row) -> State:
     try:
         state = State.read(row["note"], row["time"])
         whole = (state.checkpoint.origin, state.checkpoint.size) == (row["origin"], row["size"])
@@ -236,7 +236,7 @@ def _state(row: sqlite3.Row) -> State:
     return state
 
 
-def _verifiers(connection: sqlite3.Connection, origin: str) -> tuple[Verifier, ...]:
+def _verifiers(connection: Connection, origin: str) -> tuple[Verifier, ...]:
     rows = connection.execute("SELECT vkey FROM witness_log WHERE origin = ? ORDER BY vkey", (origin,)).fetchall()
     try:
         return tuple(Verifier.from_vkey(row["vkey"]) for row in rows)
