@@ -108,7 +108,7 @@ def test_a_result_counts_from_when_it_was_recorded(ledger: Ledger, clock: Any) -
 
 def test_a_run_that_is_killed_is_a_failure_and_one_that_is_stopped_is_nothing(ledger: Ledger, monkeypatch: Any) -> None:
     checked = Verification(ledger, DAY)
-    original = verification.Connection.recv_bytes  # the parent waits here for the child's answer
+    original = verification.Pipe.recv_bytes  # the parent waits here for the child's answer
 
     def kill(connection: Any) -> bytes:
         assert checked._child is not None
@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_is_a_failure_and_one_that_is_stopped_is_nothing(le
         return original(connection)
 
     with monkeypatch.context() as patched:
-        patched.setattr(verification.Connection, "recv_bytes", kill)
+        patched.setattr(verification.Pipe, "recv_bytes", kill)
         run = checked.run()
     assert run is not None
     assert (run.failed, run.kind) == (True, "unreadable")
