@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEMO   ?= var/demo
 T      ?= tests
+# Where a ledger is written or read; the rest does not know of stores.
+ON_BOTH := tests/api tests/completeness tests/erasure tests/incidents tests/notifiers tests/recovery \
+	tests/ledger/test_application.py tests/ledger/test_crash.py tests/ledger/test_ingest.py \
+	tests/ledger/test_sequencer.py tests/ledger/test_vault.py
 
 .DEFAULT_GOAL := help
 
@@ -18,6 +22,10 @@ demo: setup ## Run the main job end to end on invented people: breach in, told p
 .PHONY: test
 test: setup-dev ## Run the tests (T=path to run some)
 	$(BIN)/pytest -n auto --dist loadgroup $(T)
+
+.PHONY: test-postgres
+test-postgres: setup-dev ## Run the tests with every ledger in a PostgreSQL server (T=path to run some)
+	TOCSIN_TEST_STORE=postgres $(BIN)/pytest -n auto --dist loadgroup -m "not sqlite" $(if $(filter tests,$(T)),$(ON_BOTH),$(T))
 
 .PHONY: setup
 setup: $(VENV)/.installed ## Install Tocsin into .venv from the locked, hashed requirements

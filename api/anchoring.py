@@ -35,11 +35,11 @@ class Alarm:
     """Unsettled evidence against this ledger.
 
     Attributes:
-        kind: `fork`, `longer` or `claim`.
+        kind: `fork`, `longer`, `retired_key` or `claim`.
         digest: hex SHA-256 of the evidence file.
         summary: what it means.
         entry: leaf index of the event about it.
-        incident: id of the incident opened with it; None for a mere claim.
+        incident: id of the incident opened with it; None for what does not convict the ledger.
     """
 
     kind: str

@@ -84,24 +84,38 @@ class Ticker:
         ledger: gives clock, entropy and the database of the lease.
         work: what to do at a tick; it reads what is due and may be called again after any failure.
         interval: time between ticks; the lease lives for three of them.
+        stopping: called when the clock is to stop, so that work under way may end early.
     """
 
     def __init__(
-        self, ledger: Ledger, work: Callable[[datetime], Any], interval: timedelta = timedelta(seconds=30)
+        self,
+        ledger: Ledger,
+        work: Callable[[datetime], Any],
+        interval: timedelta = timedelta(seconds=30),
+        *,
+        stopping: Callable[[], Any] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._work = work
         self._interval = interval
+        self._stopping = stopping
         self._lease = Lease(ledger, 3 * interval)
         self._lock = threading.Lock()
         self._scheduler: Any = None
         self._last_tick = 0
         self._failures = 0
+        self._leading = False
+        self._working = False
 
     @property
     def last_tick(self) -> int:
         """Unix time of the last tick that did its work, 0 before the first."""
         return self._last_tick
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process held the lease at its last look; the others stand by."""
+        return self._leading
 
     @property
     def failures(self) -> int:
@@ -112,9 +126,11 @@ class Ticker:
         """Look once. False when another process holds the lease, or the look failed (and was logged)."""
         with self._lock:
             try:
-                if not self._lease.take():
+                self._leading = self._lease.take()
+                if not self._leading:
                     return False
                 now = self._ledger.clock()
+                self._working = True
                 self._work(now)
             except TocsinError as error:
                 self._failures += 1
@@ -124,8 +140,18 @@ class Ticker:
                 self._failures += 1
                 _log.error("The clocks could not be read: unexpected %s", type(error).__qualname__)
                 return False
+            finally:
+                self._working = False
             self._last_tick = int(now.timestamp())
             return True
+
+    def extend(self) -> None:
+        """Keep the lease while a look takes longer than it lives, so that nobody begins the same work beside it."""
+        try:
+            if self._working:
+                self._lease.take()
+        except TocsinError as error:
+            _log.warning("The lease of the clocks could not be extended: %s", error)
 
     def start(self) -> None:
         """Begin ticking; the first tick comes at once, in case something fell due while nobody looked."""
@@ -140,10 +166,12 @@ class Ticker:
             # A late look is still a look: never skip one because the machine was asleep.
             misfire_grace_time=None,
         )
+        self._scheduler.add_job(self.extend, "interval", seconds=self._interval.total_seconds(), coalesce=True)
         self._scheduler.start()
 
     def stop(self) -> None:
         """Stop after the tick that is running, and give the lease back."""
+        self._stopping()
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=True)
             self._scheduler = None

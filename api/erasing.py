@@ -8,12 +8,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from api.sealing import sealed
 from incidents.case.staff import normalise
 from incidents.errors import IncidentNotFoundError
 from incidents.service import IncidentService
 from ledger import Criteria, Ledger
+from ledger.completeness import seal_index
 from ledger.encoding import canonical, parse
 from ledger.errors import ErasedError, InputError, NotFoundError
+from ledger.forgetting.wiping import wiping_of
 from ledger.vault import REF, Kind
 from notifiers import outbox
 from notifiers.adapters.letter import MANIFEST, LetterAdapter
@@ -102,6 +105,35 @@ def resolve(ledger: Ledger, kind: Kind, identity: str) -> str:
     return ref
 
 
+def prepare_forgetting(
+    ledger: Ledger, *, wipe: bool, progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> None:
+    """What has to stand before anything is destroyed: room to wipe the store, and sealed roots of the index.
+
+    The index remembers whom an entry named whose payload is destroyed; a root that was in the log before shows
+    that this memory was not made up afterwards.
+
+    Args:
+        ledger: where.
+        wipe: the store is written anew afterwards.
+        progress: called with (entries indexed, entries in all).
+
+    Raises:
+        StoreFullError: there is no room; nothing was done.
+    """
+    if wipe:
+        wiping_of(ledger.database).check_room()
+    size = sealed(ledger).size
+    with ledger.database.read() as connection:
+        unsealed = connection.execute(
+            # "/" follows "." in ASCII: all types but Tocsin's own, whose payloads are never destroyed.
+            "SELECT 1 FROM event WHERE position > ? AND (topic < 'org.tocsin.' OR topic >= 'org.tocsin/') LIMIT 1",
+            (size,),
+        ).fetchone()
+    if unsealed is not None:
+        seal_index(ledger, progress=progress)
+
+
 def letter_copies(ledger: Ledger, directory: Path) -> Callable[[Sequence[int]], Mapping[str, int]]:
     """Deletes the letters that Tocsin wrote to, or about, the people of some erasures.
 
@@ -146,8 +178,8 @@ def _letters_of(ledger: Ledger, refs: set[str]) -> dict[str, set[str]]:
         for ref in sorted(refs):
             rows = connection.execute(
                 "SELECT campaign, person, addressee, step FROM outbox_step WHERE channel = 'letter'"
-                " AND (person = ?1 OR addressee = ?1)",
-                (ref,),
+                " AND (person = ? OR addressee = ?)",
+                (ref, ref),
             ).fetchall()
             for row in rows:
                 key = outbox.load(connection, row["campaign"]).key

@@ -7,15 +7,17 @@ leaf index, so whatever is found here can be proven there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Final
 
 from ledger.encoding import parse
 from ledger.entries import Entry, StoredEntry
 from ledger.store.connection import Connection
 from ledger.store.database import Database
-from ledger.store.log import read_entries
+from ledger.store.log import read_entries, read_head
 from ledger.vocabulary import family_verb
 
 NAME: Final = "access"
@@ -110,35 +112,77 @@ _CRITERIA: Final = (
 )
 
 
+_SHORT: Final = 400
+"""Characters that are short enough in any case: 1,600 bytes at most."""
+_LONGEST: Final = 2000
+"""Most bytes of a resource's name in the index."""
+_NOTHING: Final[dict[str, Any]] = {}
+_NOBODY: Final = ({"ref": None},)
+
+
+@lru_cache(maxsize=4096)
+def action_of(event_type: str) -> str | None:
+    """`family.verb` of a type whose events are indexed, None for all others."""
+    action = family_verb(event_type)
+    return action if action is not None and action.startswith(("data.", "access.")) else None
+
+
+def storable(text: str) -> str:
+    """A resource's name as it stands in the index, which every store must be able to keep.
+
+    PostgreSQL keeps no U+0000 in a text and no more than some 2,700 bytes in a row of an index; a longer name
+    stands there as its beginning and its SHA-256.
+    """
+    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
+    if len(text) > _SHORT and len(raw := text.encode()) > _LONGEST:
+        return f"{text[:_SHORT]} sha256:{hashlib.sha256(raw).hexdigest()}"
+    return text
+
+
+def index_rows(position: int, time: str, event_type: str, action: str, payload: Any) -> list[tuple[Any, ...]]:
+    """The rows of the index that an event accounts for.
+
+    Args:
+        position: its leaf index plus one.
+        time: when it happened, from its entry.
+        event_type: its type.
+        action: what `action_of` says of the type.
+        payload: its payload, decoded.
+
+    Raises:
+        AttributeError, KeyError, TypeError: the payload is not one that Tocsin makes.
+    """
+    data = payload.get("data")
+    if not isinstance(data, dict):
+        return []
+    get = data.get
+    actor, resource, client = get("actor") or _NOTHING, get("resource") or _NOTHING, get("client") or _NOTHING
+    outcome, who, credential = get("outcome") or "", actor.get("id"), get("credential")
+    address, what, container = client.get("ip_ref"), resource.get("id"), resource.get("container")
+    if what is not None and (len(what) > _SHORT or "\0" in what):
+        what = storable(what)
+    if container is not None and (len(container) > _SHORT or "\0" in container):
+        container = storable(container)
+    rows: list[tuple[Any, ...]] = []
+    # Not a comprehension, which takes half as long again for the usual single row.
+    for subject in get("subjects") or _NOBODY:
+        rows.append(
+            (position, len(rows), time, event_type, action, outcome, who, credential, address, what, container,
+             subject["ref"])
+        )  # fmt: skip
+    return rows
+
+
 def accesses(stored: StoredEntry, entry: Entry | None = None) -> list[Access]:
     """What one entry says about accesses; empty for events of other kinds and erased payloads."""
     if stored.payload is None:
         return []
     entry = entry or stored.decode()
-    action = family_verb(entry.type)
-    if action is None or not action.startswith(("data.", "access.")):
+    action = action_of(entry.type)
+    if action is None:
         return []
-    data = parse(stored.payload).get("data")
-    if not isinstance(data, dict):
-        return []
-    actor, resource, client = (data.get(name) or {} for name in ("actor", "resource", "client"))
-    subjects = [subject["ref"] for subject in data.get("subjects") or ()] or [None]
-    return [
-        Access(
-            stored.index,
-            entry.time,
-            entry.type,
-            action,
-            data.get("outcome") or "",
-            actor.get("id"),
-            data.get("credential"),
-            client.get("ip_ref"),
-            resource.get("id"),
-            resource.get("container"),
-            subject,
-        )
-        for subject in subjects
-    ]
+    rows = index_rows(stored.index + 1, entry.time, entry.type, action, parse(stored.payload))
+    return [Access(stored.index, *row[2:]) for row in rows]
 
 
 class AccessIndex:
@@ -167,17 +211,22 @@ class AccessIndex:
 
     def matches(self, criteria: Criteria, size: int) -> Iterator[Access]:
         """Accesses among the first `size` entries that meet the criteria, in log order."""
-        self.follow()
         sql, values = _where(criteria)
         columns = ", ".join(_COLUMNS)
-        with self._database.read() as connection:
-            cursor = connection.execute(
-                # Only column names of this module are spliced in; every value is bound.
-                f"SELECT position, {columns} FROM access_row WHERE position <= ?{sql} ORDER BY position, part",  # noqa: S608
-                [size, *values],
-            )
-            for row in cursor:
-                yield Access(row["position"] - 1, *(row[name] for name in _COLUMNS))
+        while True:
+            self.follow()
+            with self._database.read() as connection:
+                # The index may have been begun anew in between: then read on rather than answer "nobody".
+                if _tracked(connection) < min(size, read_head(connection).size):
+                    continue
+                cursor = connection.stream(
+                    # Only column names of this module are spliced in; every value is bound.
+                    f"SELECT position, {columns} FROM access_row WHERE position <= ?{sql} ORDER BY position, part",  # noqa: S608
+                    [size, *values],
+                )
+                for row in cursor:
+                    yield Access(row["position"] - 1, *(row[name] for name in _COLUMNS))
+                return
 
 
 def _where(criteria: Criteria) -> tuple[str, list[Any]]:
@@ -187,7 +236,7 @@ def _where(criteria: Criteria) -> tuple[str, list[Any]]:
         wanted = getattr(criteria, name)
         if wanted:
             sql += f" AND {column} IN ({', '.join('?' * len(wanted))})"
-            values.extend(wanted)
+            values.extend(map(storable, wanted))
     for moment, operator in ((criteria.since, ">="), (criteria.until, "<")):
         if moment is not None:
             sql += f" AND time {operator} ?"
@@ -201,12 +250,10 @@ def _tracked(connection: Connection) -> int:
 
 
 def _insert(connection: Connection, page: Sequence[StoredEntry]) -> None:
-    rows = [
-        (access.index + 1, part, *(getattr(access, name) for name in _COLUMNS))
-        for stored in page
-        for part, access in enumerate(accesses(stored))
-    ]
-    connection.executemany(
-        f"INSERT INTO access_row VALUES (?, ?{', ?' * len(_COLUMNS)})",  # noqa: S608 - a number of marks
-        rows,
-    )
+    rows: list[tuple[Any, ...]] = []
+    for stored in page:
+        entry = stored.decode()
+        action = action_of(entry.type)
+        if stored.payload is not None and action is not None:
+            rows += index_rows(stored.index + 1, entry.time, entry.type, action, parse(stored.payload))
+    connection.insert("access_row", f"position, part, {', '.join(_COLUMNS)}", rows)

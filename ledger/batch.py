@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from ledger.cloudevents import CloudEvent
@@ -32,13 +33,9 @@ class Batch:
         """Reserve and draft what is new; may be called again when a transaction has to be repeated."""
         self._sources = {}
         self._placed = self._ledger.seen.place(connection, self._events, self._digests, first, self._sources)
-        new = zip(self._events, self._digests, self._placed, strict=True)
-        return draft_events(
-            connection,
-            self._ledger.vault,
-            self._ledger.stream,
-            ((event, digest) for event, digest, (_, is_new) in new if is_new),
-        )
+        new = [is_new for _, is_new in self._placed]
+        events, digests = list(compress(self._events, new)), list(compress(self._digests, new))
+        return draft_events(connection, self._ledger.vault, self._ledger.stream, events, digests)
 
     def receipts(self, committed: Committed) -> list[Receipt]:
         """The receipts, once the unit is durable."""
@@ -46,15 +43,10 @@ class Batch:
         ledger.seen.keep(self._sources)
         known = [index for index, _ in self._placed if index < committed.first]
         before = dict(zip(known, ledger.receipts(known), strict=True)) if known else {}
-        receipts = []
-        for event, (index, new) in zip(self._events, self._placed, strict=True):
-            if index < committed.first:
-                receipts.append(before[index])
-                continue
-            leaf = committed.leaves[index - committed.first].hex()
-            receipts.append(
-                Receipt(
-                    event.source, event.id, ledger.origin, index, leaf, committed.recorded, verdict(event.type), new
-                )
-            )
-        return receipts
+        first, leaves, recorded = committed.first, committed.leaves, committed.recorded
+        return [
+            Receipt(source, name, ledger.origin, index, leaves[index - first].hex(), recorded, verdict(kind), new)
+            if index >= first
+            else before[index]
+            for (name, source, kind, _, _, _, _), (index, new) in zip(self._events, self._placed, strict=True)
+        ]

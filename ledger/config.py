@@ -7,7 +7,8 @@ keys/vault.key    the vault's key-encryption key
 
 `[ledger]` has the log and its current keys. `[[key]]` lists every key that has signed it, in order, with
 the checkpoint sizes it signed (`from`, `to`; the newest has no `to`). `[next_key]` is there while a
-rotation is under way, `[restored]` while a restored copy is not confirmed. Sections of other parts are
+rotation is under way, `[restored]` while a restored copy is not confirmed, `[store]` where
+the log lies in a PostgreSQL server. Sections of other parts are
 kept as they are when this module rewrites the file; comments are not.
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ledger.errors import ConfigError
-from ledger.keys import KEK_SIZE, encode_kek, fsync_directory, load_signer, read_key, write_key
+from ledger.keys import KEK_SIZE, encode_kek, fsync_directory, load_signer, make_directories, read_key, write_key
 from ledger.notes import Signer
 
 CONFIG: Final = "tocsin.toml"
@@ -84,6 +85,20 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """A PostgreSQL store; without one the ledger is a file beside its configuration.
+
+    Attributes:
+        url: `postgresql://…`, or a key URI (`env:NAME`, `file:PATH`) of a text that holds it, so that a
+            password need not stand in the configuration.
+        schema: the schema that has the ledger's tables, one ledger in each.
+    """
+
+    url: str = field(repr=False)
+    schema: str = "tocsin"
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """What `tocsin.toml` says.
 
@@ -95,6 +110,7 @@ class Config:
         next_key: set while a rotation is under way.
         restored: set while a restored copy is unconfirmed; nothing is signed then.
         instance: id of the restoration this directory came from, "" for an original.
+        store: where the log is kept; None for the file `ledger.db`.
         others: sections that this module does not know.
     """
 
@@ -106,6 +122,7 @@ class Config:
     next_key: NextKey | None = None
     restored: Restored | None = None
     instance: str = ""
+    store: Store | None = None
     others: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -143,15 +160,18 @@ def parse_config(text: str, where: str) -> Config:
     if section is None:
         raise ConfigError(f"{where} must have a [ledger] section with {', '.join(_LEDGER)}.")
     rest = values.pop("key", [])
-    following, restored, instance = (values.pop(name, None) for name in ("next_key", "restored", "instance"))
+    following, restored, instance, store = (
+        values.pop(name, None) for name in ("next_key", "restored", "instance", "store")
+    )
     try:
         keys = tuple(KeyPeriod(item["vkey"], item["from"], item.get("to")) for item in rest)
         waiting = None if following is None else NextKey(following["vkey"], following["signing_key"])
         copy = None if restored is None else Restored(*(restored[name] for name in Restored.__dataclass_fields__))
         name = "" if instance is None else str(instance["id"])
+        place = None if store is None else Store(str(store["url"]), str(store.get("schema", "tocsin")))
     except (KeyError, TypeError, AttributeError):
         raise ConfigError(
-            f"{where}: [[key]], [next_key], [restored] or [instance] lacks a field; put it back as it was."
+            f"{where}: [[key]], [next_key], [restored], [instance] or [store] lacks a field; put it back as it was."
         ) from None
     if any(not _is_period(item) for item in keys) or (keys and keys[-1].vkey != section["vkey"]):
         raise ConfigError(f"{where}: the last [[key]] must be the vkey of [ledger], each with its sizes.")
@@ -161,6 +181,7 @@ def parse_config(text: str, where: str) -> Config:
         next_key=waiting,
         restored=copy,
         instance=name,
+        store=place,
         others=values,
     )
 
@@ -187,7 +208,9 @@ def check_origin(origin: str) -> None:
         )
 
 
-def make_directory(directory: Path, origin: str | None, entropy: Callable[[int], bytes]) -> Config:
+def make_directory(
+    directory: Path, origin: str | None, entropy: Callable[[int], bytes], store: Store | None = None
+) -> Config:
     """Make a data directory, or complete one whose making was cut short.
 
     Keys come first and the configuration last, in one rename: a directory without `tocsin.toml` is not
@@ -199,19 +222,21 @@ def make_directory(directory: Path, origin: str | None, entropy: Callable[[int],
     if origin is not None:
         check_origin(origin)
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(directory)
     except OSError as error:
         raise ConfigError(f"The data directory {directory} cannot be made: {error.strerror}.") from None
     if (directory / CONFIG).exists():
         config = read_config(directory)
         if origin is not None and origin != config.origin:
             raise ConfigError(f"{directory} already holds the ledger {config.origin}; choose another directory.")
+        if store is not None and store != config.store:
+            raise ConfigError(f"The ledger in {directory} is kept in another store; choose another directory.")
         return config
     signer = _signing_key(directory, origin, entropy)
     vault_key = directory / VAULT_KEY.removeprefix("file:")
     if not vault_key.exists():
         write_key(vault_key, encode_kek(entropy(KEK_SIZE)))
-    config = Config(signer.name, signer.vkey, SIGNING_KEY, VAULT_KEY, (KeyPeriod(signer.vkey, 0),))
+    config = Config(signer.name, signer.vkey, SIGNING_KEY, VAULT_KEY, (KeyPeriod(signer.vkey, 0),), store=store)
     write_config(directory, config)
     return config
 
@@ -229,14 +254,16 @@ def _signing_key(directory: Path, origin: str | None, entropy: Callable[[int], b
 
 
 def write_config(directory: Path, config: Config) -> None:
-    """Replace the configuration, durably and in one step.
+    """Replace the configuration, durably and in one step; only its owner may read it: a url may hold a password.
 
     Raises:
         ConfigError: it cannot be written.
     """
     temporary = directory / f".{CONFIG}.{os.getpid()}.new"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        # What a killed process of the same number left may be open to others.
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(format_config(config))
             file.flush()
             os.fsync(file.fileno())
@@ -260,6 +287,8 @@ def format_config(config: Config) -> str:
         values["restored"] = {name: getattr(config.restored, name) for name in Restored.__dataclass_fields__}
     if config.instance:
         values["instance"] = {"id": config.instance}
+    if config.store is not None:
+        values["store"] = {"url": config.store.url, "schema": config.store.schema}
     simple = {name: value for name, value in config.others.items() if not _is_section(value)}
     sections = values | {name: value for name, value in config.others.items() if name not in simple}
     lines = ["# Made by tocsin. Others pin the origin and the vkey; the keys are secret: back them up apart."]

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ledger.encoding import canonical_trusted, parse_strict
+from orjson import loads
+
+from ledger.encoding import MAX_INT, canonical_trusted, parse_strict
 from ledger.errors import InputError
 
 COMMITMENT_PREFIX: Final = b"tocsin/payload/v1"
@@ -32,7 +35,15 @@ def commit(salt: bytes, payload: bytes) -> str:
 
 def commits_to(commitment: str, salt: bytes, payload: bytes) -> bool:
     """Whether `commitment` is the commitment to this salt and payload."""
-    return len(salt) == SALT_SIZE and hmac.compare_digest(commitment, commit(salt, payload))
+    return len(salt) == SALT_SIZE and hmac.compare_digest(commitment.encode(), commit(salt, payload).encode())
+
+
+def commit_each(salts: Sequence[bytes], payloads: Sequence[bytes]) -> list[str]:
+    """`commit` of each payload, without a call for each."""
+    sha256 = hashlib.sha256
+    return [
+        sha256(COMMITMENT_PREFIX + salt + payload).hexdigest() for salt, payload in zip(salts, payloads, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,48 @@ class Entry:
         if type(version) is not int or any(type(value[name]) is not str for name in _FIELDS - {"version"}):
             raise InputError("A field of the entry has the wrong type.")
         return cls(**value)
+
+
+class Columns(NamedTuple):
+    """The values of many entries, field by field; see `Entry`."""
+
+    commitment: tuple[str, ...]
+    id: tuple[str, ...]
+    recorded: tuple[str, ...]
+    source: tuple[str, ...]
+    stream: tuple[str, ...]
+    time: tuple[str, ...]
+    type: tuple[str, ...]
+    version: tuple[int, ...]
+
+
+def decode_each(entries: Sequence[bytes]) -> Columns:
+    """`Entry.decode` of one or more entries, in a fraction of the time.
+
+    Most entries need no escape: one that is byte for byte what its values give when they are simply written
+    down is canonical, and what stands between quotes is text.
+
+    Raises:
+        InputError: one of them is not in order.
+    """
+    try:
+        columns = Columns(*zip(*[loads(entry).values() for entry in entries], strict=True))
+        text = b"\n".join(entries).decode()
+    except (AttributeError, TypeError, ValueError):
+        raise InputError("An entry does not have the fields of a Tocsin entry.") from None
+    written = [
+        f'{{"commitment":"{commitment}","id":"{event_id}","recorded":"{recorded}","source":"{source}",'
+        f'"stream":"{stream}","time":"{time}","type":"{event_type}","version":{version}}}'
+        for commitment, event_id, recorded, source, stream, time, event_type, version in zip(*columns, strict=True)
+    ]
+    if written != text.split("\n"):
+        for plain, entry in zip(written, entries, strict=True):
+            if plain.encode() != entry:
+                Entry.decode(entry)
+    numbers = columns.version
+    if set(map(type, numbers)) != {int} or max(map(abs, numbers)) > MAX_INT:
+        raise InputError("The version of an entry is not an integer in range.")
+    return columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,13 @@ class StoreBusyError(StoreError):
     """Another process holds the database; the same call may be repeated."""
 
 
+class UnknownOutcomeError(StoreBusyError):
+    """The store was lost while it committed: what was to be written is there whole, or not at all.
+
+    Producers' events may be sent again: what was recorded gets its first receipt.
+    """
+
+
 class OverloadedError(StoreError):
     """More is waiting to be written than the ledger takes; nothing was queued, the same call may be repeated."""
 

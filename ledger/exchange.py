@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ledger.vocabulary import Verdict
 
+Prepared = TypeVar("Prepared")
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+
+class Receipt(NamedTuple):
     """The ledger's answer to an event it holds.
 
     Attributes:
@@ -26,7 +27,7 @@ class Receipt:
     source: str
     id: str
     ledger: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples that nobody needs here
     entry_hash: str
     accepted_at: str
     schema_verdict: Verdict
@@ -62,3 +63,20 @@ class OwnEvent:
     data: Mapping[str, Any]
     subject: str | None = None
     correlation: str | None = None
+
+
+class Appender(Protocol[Prepared]):
+    """Where producers' events go: a `Ledger`, or a process's way to one that another process holds.
+
+    `Prepared` is what it makes of events before they are written; nobody else looks inside. Every method may
+    be called from any thread.
+    """
+
+    def append(self, events: Sequence[Mapping[str, Any]], /) -> list[Receipt]:
+        """Record events, all or none, durably; see `Ledger.append`."""
+
+    def batch(self, events: Sequence[Mapping[str, Any]], /) -> Prepared:
+        """Do what can be done without the store, refusing what is malformed; see `Ledger.batch`."""
+
+    def append_each(self, batches: Sequence[Prepared], /) -> list[list[Receipt] | Exception]:
+        """Record batches that have nothing to do with each other, durably; see `Ledger.append_each`."""

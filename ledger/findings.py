@@ -28,6 +28,8 @@ GRAVITY: Final = (
     "checkpoint_altered",
     "checkpoint_missing",
     "witnessed_note_altered",
+    "rebuild_invalid",
+    "rebuild_unrecorded",
     "payload_missing",
     "payload_altered",
     "erasure_list_altered",
@@ -90,6 +92,8 @@ class Findings:
             fits the log; who cosigned it is only checked under a policy.
         anchored: entries covered by a checkpoint that satisfies the policy.
         policy: what the policy check said, or None without a policy.
+        lost: one for each rebuild from tiles: the entry that records it, its range, how many payloads it says
+            are lost, and how many are missing.
         lineage: where this log comes from: changes of its key, restorations, the log it continues.
         not_checked: what this run did not prove.
     """
@@ -110,6 +114,7 @@ class Findings:
     witnessed: int = 0
     anchored: int = 0
     policy: str | None = None
+    lost: list[dict[str, Any]] = field(default_factory=list)
     lineage: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
 
@@ -163,6 +168,7 @@ class Findings:
                     {"source": source, "after": after, "before": before} for source, after, before in self.gaps
                 ],
             },
+            "lost_payloads": self.lost,
             "lineage": self.lineage,
             "policy": self.policy,
             "not_checked": self.not_checked,

@@ -9,81 +9,75 @@ what is not understood is not left lying open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from ledger.cloudevents import CloudEvent
 from ledger.encoding import canonical_each
+from ledger.names import Names
 from ledger.seal import Draft
 from ledger.store.connection import Connection
 from ledger.vault import Vault
 from ledger.vocabulary import verdict
 
 _SEALED_FIELDS: Final = frozenset(("raw", "text", "details", "change", "outcome_reason"))
-_HOLDERS: Final = frozenset(("actor", "justification", "query"))
+_Parts = tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]
+"""An event taken apart: what is stored in the open, what is to be sealed, and refs of those whose keys seal it."""
+
 _ACTOR_IDENTITIES: Final = ("id", "session", "on_behalf_of")
-_CHUNK: Final = 128
-"""Events encoded in one call; bounds the memory that large events take twice."""
+_TREATED: Final = _SEALED_FIELDS | {"subjects", "client", "actor", "justification", "query", "credential"}
+_CHUNK: Final = 32
+"""Events treated together, so that what is made of them is still in the processor's cache when it is encoded."""
 
 
 def draft_events(
     connection: Connection,
     vault: Vault,
     stream: UUID,
-    events: Iterable[tuple[CloudEvent, bytes]],
+    events: Sequence[CloudEvent],
+    digests: Sequence[bytes],
 ) -> list[Draft]:
     """Make the drafts of producers' events; call inside the write transaction.
 
-    Each event comes with the keyed fingerprint of what was submitted. It goes into the payload so that
-    the table of what was seen can be made again from the log.
+    `digests` are the keyed fingerprints of what was submitted. They go into the payloads so that the
+    table of what was seen can be made again from the log.
     """
+    names = vault.names
     drafts: list[Draft] = []
-    remaining = iter(events)
-    while chunk := list(islice(remaining, _CHUNK)):
-        drafts += _draft_chunk(connection, vault, stream, chunk)
+    for start in range(0, len(events), _CHUNK):
+        chunk, prints = events[start : start + _CHUNK], digests[start : start + _CHUNK]
+        parts = [_take_apart(event, digest, names) for event, digest in zip(chunk, prints, strict=True)]
+        if names.lacking:
+            # Somebody was not known by heart and stands in the parts as a blank: ask for all others too, then again.
+            for event, digest in zip(events[start + _CHUNK :], digests[start + _CHUNK :], strict=True):
+                _take_apart(event, digest, names)
+            vault.add_names(connection)
+            parts = [_take_apart(event, digest, names) for event, digest in zip(chunk, prints, strict=True)]
+        drafts += [
+            Draft(event.type, event.id, event.source, event.time, stream, None, payload)
+            for event, payload in zip(chunk, _payloads(connection, vault, chunk, parts), strict=True)
+        ]
     return drafts
 
 
-def _draft_chunk(
-    connection: Connection,
-    vault: Vault,
-    stream: UUID,
-    chunk: Sequence[tuple[CloudEvent, bytes]],
-) -> Iterable[Draft]:
-    payloads: list[dict[str, Any]] = []
-    holders: list[dict[str, Any]] = []
-    sealed: list[tuple[Sequence[str], bytes]] = []
-    details: list[dict[str, Any]] = []
-    for event, digest in chunk:
-        payload: dict[str, Any] = {**event.attributes, "submission": digest.hex()}
-        payloads.append(payload)
-        if "authid" in payload:
-            payload["authid"] = vault.refer(connection, "actor", str(payload["authid"]))
-        if event.data is None:
-            continue
-        subjects: list[str] = []
-        if verdict(event.type) == "known":
-            hidden: dict[str, Any] = {}
-            payload["data"] = _part(connection, vault, event.data, hidden, subjects)
-        else:
-            hidden = {"data": event.data}
-        if hidden:
-            holders.append(payload)
-            details.append(hidden)
-            sealed.append((subjects, detail_context(event.source, event.id)))
-    texts = zip(sealed, canonical_each(details), strict=True)
-    for payload, text in zip(
-        holders,
-        vault.seal_each(connection, [(subjects, plain, context) for (subjects, context), plain in texts]),
-        strict=True,
-    ):
-        payload["sealed"] = text
-    return [
-        Draft(event.type, event.id, event.source, event.time, stream, None, payload)
-        for (event, _), payload in zip(chunk, canonical_each(payloads), strict=True)
+def _payloads(
+    connection: Connection, vault: Vault, chunk: Sequence[CloudEvent], parts: Sequence[_Parts]
+) -> list[bytes]:
+    """Seal what is to be sealed, and encode."""
+    holders = [
+        (payload, people, detail_context(event.source, event.id), hidden)
+        for event, (payload, hidden, people) in zip(chunk, parts, strict=True)
+        if hidden
     ]
+    plains = canonical_each([hidden for _, _, _, hidden in holders])
+    texts = vault.seal_each(
+        connection,
+        ((people, plain, context) for (_, people, context, _), plain in zip(holders, plains, strict=True)),
+    )
+    for (payload, _, _, _), text in zip(holders, texts, strict=True):
+        payload["sealed"] = text
+    return canonical_each([payload for payload, _, _ in parts])
 
 
 def detail_context(source: str, event_id: str) -> bytes:
@@ -91,66 +85,77 @@ def detail_context(source: str, event_id: str) -> bytes:
     return f"{source}\0{event_id}".encode()
 
 
-def _part(
-    connection: Connection,
-    vault: Vault,
-    data: Mapping[str, Any],
-    hidden: dict[str, Any],
-    people: list[str],
-) -> dict[str, Any]:
-    """What of `data` is stored in the open, with refs in place of identities.
+def _take_apart(event: CloudEvent, digest: bytes, names: Names) -> _Parts:
+    payload: dict[str, Any] = {**event.attributes, "submission": digest.hex()}
+    if "authid" in payload:
+        payload["authid"] = names.actor[str(payload["authid"])]
+    data = event.data
+    if data is None:
+        return payload, {}, ()
+    if verdict(event.type) != "known":
+        return payload, {"data": data}, ()
+    hidden: dict[str, Any] = {}
+    subjects = data.get("subjects")
+    people = () if subjects is None else tuple([names.subject[each.get("ref") or each["id"]] for each in subjects])
+    payload["data"] = _open_part(data, names, hidden, people)
+    return payload, hidden, people
 
-    Puts what is to be sealed into `hidden`, and the refs of the subjects into `people`.
-    """
+
+def _open_part(
+    data: Mapping[str, Any], names: Names, hidden: dict[str, Any], people: tuple[str, ...]
+) -> dict[str, Any]:
+    """What of `data` is stored in the open, with refs in place of identities; the rest goes into `hidden`."""
     clear: dict[str, Any] = {}
     for name, item in data.items():
-        if name in _SEALED_FIELDS and item is not None:
-            hidden[name] = item
-        elif name == "subjects" and item is not None:
-            clear[name] = [_subject(connection, vault, subject, people) for subject in item]
-        elif name == "client":
-            _client(connection, vault, item or {}, clear, hidden)
-        elif name in _HOLDERS and item is not None:
-            clear[name] = _holder(connection, vault, name, item, hidden)
-        elif name == "credential" and item is not None:
-            clear[name] = vault.refer(connection, "actor", item)
-        else:
+        if name not in _TREATED:
             clear[name] = item
+        elif item is None:
+            if name != "client":
+                clear[name] = None
+        elif name == "actor":
+            clear[name] = _actor(item, names)
+        elif name == "subjects":
+            clear[name] = [_subject(subject, ref) for subject, ref in zip(item, people, strict=True)]
+        elif name == "client":
+            _client(item, names, clear, hidden)
+        elif name in _SEALED_FIELDS:
+            hidden[name] = item
+        elif name == "credential":
+            clear[name] = names.actor[item]
+        else:
+            clear[name] = _with_text(name, item, names, hidden)
     return clear
 
 
-def _client(
-    connection: Connection, vault: Vault, item: Mapping[str, Any], clear: dict[str, Any], hidden: dict[str, Any]
-) -> None:
+def _client(item: Mapping[str, Any], names: Names, clear: dict[str, Any], hidden: dict[str, Any]) -> None:
     rest = dict(item)
     address = rest.pop("ip", None)
     if address is not None:
-        clear["client"] = {"ip_ref": vault.refer(connection, "network", address)}
+        clear["client"] = {"ip_ref": names.network[address]}
     if rest:
         hidden["client"] = rest
 
 
-def _subject(connection: Connection, vault: Vault, subject: Mapping[str, Any], people: list[str]) -> Any:
-    ref = vault.refer(connection, "subject", subject.get("ref") or subject["id"])
-    people.append(ref)
+def _subject(subject: Mapping[str, Any], ref: str) -> dict[str, Any]:
     if len(subject) == 1:
         return {"ref": ref}
     return {**{name: item for name, item in subject.items() if name != "id"}, "ref": ref}
 
 
-def _holder(
-    connection: Connection, vault: Vault, name: str, item: Mapping[str, Any], hidden: dict[str, Any]
-) -> dict[str, Any]:
-    """An object that names actors or has a text: they become refs, the text is sealed."""
+def _actor(item: Mapping[str, Any], names: Names) -> dict[str, Any]:
     clear = dict(item)
-    if name == "actor":
-        for part in _ACTOR_IDENTITIES:
-            identity = clear.get(part)
-            if identity is not None:
-                clear[part] = vault.refer(connection, "actor", identity)
-        return clear
+    for part in _ACTOR_IDENTITIES:
+        identity = item.get(part)
+        if identity is not None:
+            clear[part] = names.actor[identity]
+    return clear
+
+
+def _with_text(name: str, item: Mapping[str, Any], names: Names, hidden: dict[str, Any]) -> dict[str, Any]:
+    """A justification or a query: the text is sealed, those who approved become refs."""
+    clear = dict(item)
     if "text" in clear:
         hidden[f"{name}.text"] = clear.pop("text")
     if name == "justification" and "approved_by" in clear:
-        clear["approved_by"] = [vault.refer(connection, "actor", approver) for approver in clear["approved_by"]]
+        clear["approved_by"] = [names.actor[approver] for approver in clear["approved_by"]]
     return clear

@@ -15,6 +15,7 @@ import hmac
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, Protocol
@@ -104,7 +105,7 @@ def write_key(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(path.parent)
         # Only a whole file gets the key's name; what a cut-short attempt left was never used.
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -117,6 +118,22 @@ def write_key(path: Path, text: str) -> None:
         fsync_directory(path.parent)
     except OSError as error:
         raise ConfigError(f"The key file {path} cannot be written: {error.strerror}.") from None
+
+
+def make_directories(directory: Path) -> None:
+    """Make a directory for its owner only, and what is missing above it, so that a power cut leaves them there.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in missing:
+        fsync_directory(path.parent)
+    if not missing:
+        # A killed attempt may have made it. What lies above somebody else's directory need not be readable.
+        with suppress(OSError):
+            fsync_directory(directory.parent)
 
 
 def fsync_directory(directory: Path) -> None:

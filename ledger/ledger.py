@@ -21,7 +21,7 @@ from ledger import access
 from ledger.admission import read_events
 from ledger.batch import Batch
 from ledger.checkpoint import Checkpoint
-from ledger.config import DATABASE, Config, make_directory, read_config
+from ledger.config import Config, Store, make_directory, read_config
 from ledger.encoding import canonical
 from ledger.errors import (
     ConfigError,
@@ -41,6 +41,7 @@ from ledger.seal import Draft, Head
 from ledger.store import log, schema
 from ledger.store.connection import Connection
 from ledger.store.database import Database
+from ledger.store.opening import open_store
 from ledger.store.recorder import LedgerRecorder
 from ledger.store.seen import Seen
 from ledger.store.sequencer import Also, Sequencer
@@ -91,7 +92,13 @@ class Ledger(LogReader):
                 f"The signing key behind {config.signing_key} is not the one this ledger was made with. "
                 "Put back the key whose vkey stands in tocsin.toml.",
             )
-        self.vault = Vault(database, load_kek(config.vault_key, directory), config.origin, entropy)
+        self.vault = Vault(
+            database,
+            load_kek(config.vault_key, directory),
+            config.origin,
+            entropy,
+            lambda uri: load_kek(uri, directory),
+        )
         self._sequencer = Sequencer(database, self.signer, clock, entropy, signing=self._signing)
         database.began = self.vault.refresh
         database.rolled_back = self.vault.forget
@@ -110,6 +117,7 @@ class Ledger(LogReader):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         entropy: Callable[[int], bytes] = os.urandom,
         predecessor: Mapping[str, Any] | None = None,
+        store: Store | None = None,
     ) -> Self:
         """Open the ledger in `directory`, making what is missing of it.
 
@@ -119,13 +127,14 @@ class Ledger(LogReader):
             clock: gives the present, aware.
             entropy: gives n random bytes.
             predecessor: the log that a new one continues, see `ledger.recovery.succession`.
+            store: where a new log is kept; None for a file in the directory.
 
         Raises:
             ConfigError: the directory cannot be made, or holds another ledger.
             StoreError: the database cannot be made.
         """
-        config = make_directory(directory, origin, entropy)
-        database = Database(directory / DATABASE, create=True)
+        config = make_directory(directory, origin, entropy, store)
+        database = open_store(config, directory, create=True)
         try:
             database.ensure(schema.TABLES)
             database.ensure(access.TABLES)
@@ -157,7 +166,7 @@ class Ledger(LogReader):
             StoreError: the database cannot be read.
         """
         config = read_config(directory)
-        database = Database(directory / DATABASE)
+        database = open_store(config, directory)
         try:
             ledger = cls(directory, config, database, clock, entropy)
             ledger._check_schema()
@@ -255,6 +264,11 @@ class Ledger(LogReader):
             payload["correlationid"] = event.correlation
         return Draft(event.type, self.new_id(), OWN_SOURCE, None, self.stream, None, canonical(payload))
 
+    @property
+    def waiting(self) -> int:
+        """Appends of this process that wait to be written."""
+        return self._sequencer.waiting
+
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562): time-ordered, so that indexes over ids stay compact."""
         milliseconds = int(self.clock().timestamp() * 1000)
@@ -339,9 +353,9 @@ class Ledger(LogReader):
             found = connection.execute(
                 "SELECT value FROM meta WHERE name = 'schema'",
             ).fetchone()
-        if found is None or found["value"] != schema.VERSION:
+        if found is None or found["value"] not in schema.VERSIONS:
             raise ConfigError(
-                f"{self.database.path} was written by another version of Tocsin; use that version, or migrate it.",
+                f"{self.database.place} was written by another version of Tocsin; use that version, or migrate it.",
             )
 
     def _check_head(self) -> None:

@@ -77,7 +77,7 @@ class LogReader(ABC):
             ErasedError: the payload or one of its subjects was erased.
         """
         if stored.payload is None:
-            raise ErasedError(f"The payload of entry {stored.index} was erased; its commitment remains.")
+            raise ErasedError(f"The payload of entry {stored.index} was erased or lost; its commitment remains.")
         payload = parse(stored.payload)
         if "sealed" not in payload:
             return {}

@@ -257,6 +257,9 @@ def _changes(connection: Connection) -> list[int]:
     if ends is None or type(ends[0]) is not int or type(ends[1]) is not int:
         return found
     low, last = ends[0], ends[1]
+    # A log that was rebuilt from tiles alone has no checkpoint before its first change of the key.
+    if _is_change(connection, low):
+        found.append(low)
     while _key_at(connection, low) != _key_at(connection, last):
         key, high = _key_at(connection, low), last
         while high - low > 1:
@@ -271,6 +274,17 @@ def _changes(connection: Connection) -> list[int]:
         found.append(high)
         low = high
     return found
+
+
+def _is_change(connection: Connection, size: int) -> bool:
+    """Whether the checkpoint of this size is one that two keys signed for a change of the log's key."""
+    row = connection.execute(
+        "SELECT note, topic FROM checkpoint JOIN event ON event.position = checkpoint.size WHERE size = ?", (size,)
+    ).fetchone()
+    try:
+        return row is not None and row["topic"] == ROTATED and len(split_note(row["note"])[1]) > 1
+    except (NoteError, TypeError, AttributeError):
+        return False
 
 
 def _key_at(connection: Connection, size: int) -> tuple[str, bytes] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from ledger.encoding import canonical_each
@@ -43,17 +43,9 @@ class Draft(NamedTuple):
     payload: bytes
 
 
-class Row(NamedTuple):
-    """One sealed event as the store keeps it; `position` is the leaf index plus one."""
-
-    position: int
-    stream: bytes
-    version: int
-    topic: str
-    entry: bytes
-    chain: bytes
-    salt: bytes
-    payload: bytes
+Row = tuple[int, bytes, int, str, bytes, bytes, bytes | None, bytes | None]
+"""One sealed event as the store keeps it: position (the leaf index plus one), stream, version, topic, entry,
+chain, salt, payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +130,37 @@ def seal(
         InputError: an entry would be larger than 65,535 bytes.
     """
     recorded = max(recorded, head.recorded)
-    entries = _encode(drafts, versions, recorded, salts)
+    each_salt = [salts[start : start + SALT_SIZE] for start in range(0, SALT_SIZE * len(drafts), SALT_SIZE)]
+    types, ids, sources, given, streams, _, payloads = (
+        zip(*drafts, strict=True) if drafts else [()] * len(Draft._fields)
+    )
+    commitments = [
+        sha256(COMMITMENT_PREFIX + salt + payload).hexdigest()
+        for salt, payload in zip(each_salt, payloads, strict=True)
+    ]
+    times = [time or recorded for time in given]
+    entries = _encode(_Columns(commitments, ids, recorded, sources, streams, times, types, versions))
     # 0x00 before a leaf, RFC 9162 section 2.1.1: `leaf_hash`, without a call for each.
     leaves = [sha256(b"\0" + entry).digest() for entry in entries]
+    chain = _chain(head.chain, leaves)
     tree = head.range()
     grown = tree.extend(leaves)
-    chain, rows = _rows(head, drafts, versions=versions, entries=entries, leaves=leaves, salts=salts)
     open_leaves = [*tail, *leaves]
     return Sealed(
-        rows=tuple(rows),
-        head=Head(tree.size, recorded, chain, tree.to_bytes()[_SIZE_BYTES:]),
+        rows=tuple(
+            zip(
+                range(head.size + 1, tree.size + 1),
+                _owners(streams),
+                versions,
+                types,
+                entries,
+                chain,
+                each_salt,
+                payloads,
+                strict=True,
+            )
+        ),
+        head=Head(tree.size, recorded, chain[-1] if chain else head.chain, tree.to_bytes()[_SIZE_BYTES:]),
         tiles=_full_tiles(head.size, open_leaves),
         nodes=tuple(
             (level // TILE_HEIGHT, first, tuple(hashes))
@@ -159,54 +172,75 @@ def seal(
     )
 
 
-def _encode(drafts: Sequence[Draft], versions: Sequence[int], recorded: str, salts: bytes) -> list[bytes]:
-    """The entries, byte for byte what `ledger.entries.Entry.encode` gives, in one call of the encoder."""
-    values: list[dict[str, Any]] = []
-    streams: dict[int, str] = {}
-    for number, (draft, version) in enumerate(zip(drafts, versions, strict=True)):
-        stream = streams.get(id(draft.stream)) or streams.setdefault(id(draft.stream), str(draft.stream))
-        salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
-        values.append(
-            {
-                "commitment": sha256(COMMITMENT_PREFIX + salt + draft.payload).hexdigest(),
-                "id": draft.id,
-                "recorded": recorded,
-                "source": draft.source,
-                "stream": stream,
-                "time": draft.time or recorded,
-                "type": draft.type,
-                "version": version,
-            }
+class _Columns(NamedTuple):
+    """The values of entries, one list for each field but `recorded`."""
+
+    commitments: Sequence[str]
+    ids: Sequence[str]
+    recorded: str
+    sources: Sequence[str]
+    streams: Sequence[UUID]
+    times: Sequence[str]
+    types: Sequence[str]
+    versions: Sequence[int]
+
+
+def _encode(columns: _Columns) -> list[bytes]:
+    """The entries, byte for byte what `ledger.entries.Entry.encode` gives."""
+    commitments, ids, recorded, sources, streams, times, types, versions = columns
+    if _is_one(streams) and _is_bare("".join({recorded, *types, *sources, *times, *ids})):
+        middle, end = f'","recorded":"{recorded}","source":"', f'","stream":"{streams[0]}","time":"'
+        entries = [
+            f'{{"commitment":"{commitment}","id":"{name}{middle}{source}{end}{time}","type":"{kind}"'
+            f',"version":{version}}}'.encode()
+            for commitment, name, source, time, kind, version in zip(
+                commitments, ids, sources, times, types, versions, strict=True
+            )
+        ]
+    else:
+        entries = canonical_each(
+            [
+                {
+                    "commitment": commitment,
+                    "id": name,
+                    "recorded": recorded,
+                    "source": source,
+                    "stream": str(stream),
+                    "time": time,
+                    "type": kind,
+                    "version": version,
+                }
+                for commitment, name, source, stream, time, kind, version in zip(
+                    commitments, ids, sources, streams, times, types, versions, strict=True
+                )
+            ]
         )
-    entries = canonical_each(values)
     longest = max(map(len, entries), default=0)
     if longest > MAX_ENTRY:
         raise InputError(f"The entry would be {longest} bytes; the limit is {MAX_ENTRY}.")
     return entries
 
 
-def _rows(
-    head: Head,
-    drafts: Sequence[Draft],
-    *,
-    versions: Sequence[int],
-    entries: Sequence[bytes],
-    leaves: Sequence[bytes],
-    salts: bytes,
-) -> tuple[bytes, list[Row]]:
-    """The rows to store, and where the chain then ends."""
-    chain = head.chain
-    rows: list[Row] = []
-    streams: dict[int, bytes] = {}
-    position = head.size
-    for draft, version, entry, leaf in zip(drafts, versions, entries, leaves, strict=True):
-        start = (position - head.size) * SALT_SIZE
-        position += 1
-        chain = sha256(chain + leaf).digest()
-        stream = streams.get(id(draft.stream)) or streams.setdefault(id(draft.stream), draft.stream.bytes)
-        salt = salts[start : start + SALT_SIZE]
-        rows.append(Row(position, stream, version, draft.type, entry, chain, salt, draft.payload))
-    return chain, rows
+def _is_bare(text: str) -> bool:
+    """Whether JSON writes the text as it is."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
+def _is_one(streams: Sequence[UUID]) -> bool:
+    return len(set(map(id, streams))) == 1
+
+
+def _chain(previous: bytes, leaves: Sequence[bytes]) -> list[bytes]:
+    """The chain after each leaf: `chain_hash`, without a call for each."""
+    chain = []
+    for leaf in leaves:
+        previous = sha256(previous + leaf).digest()
+        chain.append(previous)
+    return chain
+
+
+def _owners(streams: Sequence[UUID]) -> list[bytes]:
+    return [streams[0].bytes] * len(streams) if _is_one(streams) else [stream.bytes for stream in streams]
 
 
 def _full_tiles(size: int, hashes: Sequence[bytes]) -> tuple[tuple[int, bytes], ...]:

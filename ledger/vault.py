@@ -18,7 +18,8 @@ from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from itertools import repeat
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,16 +34,20 @@ from ledger.errors import (
 )
 from ledger.forgetting.events import erased_in
 from ledger.keyedhash import keyed_hash
-from ledger.keys import key_id, load_kek
+from ledger.keys import key_id
+from ledger.names import Kind as Kind  # noqa: PLC0414 - part of this module's interface
+from ledger.names import Names
 from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.wrapping import OWN_KEYS, Sealer, State, Wrapping, key_context
 
-Kind = Literal["subject", "actor", "network"]
-
 KEY_SIZE: Final = 32
 _PREFIX: Final[dict[Kind, str]] = {"subject": "s", "actor": "a", "network": "n"}
+_REF_SIZE: Final = 16
 _CACHE: Final = 20_000
+"""Identities of each kind, and keys, that are remembered from one transaction to the next."""
+_AT_ONCE: Final = 500
+"""Identities that one statement looks up."""
 _CIPHERS: Final = 8_192
 REF: Final = re.compile(r"[san]_[a-z2-7]{26}", re.ASCII)
 """The form of a ref: kind letter, underscore, 128 random bits in lower-case base32."""
@@ -56,8 +61,10 @@ class Vault:
         kek: 32-byte key-encryption key.
         origin: bound into every ciphertext as associated data.
         entropy: gives n random bytes.
-        keys: gives the key-encryption key behind a URI, for when it is changed while this is open; by
-            default as the configuration beside the database would.
+        keys: gives the key-encryption key behind a URI, for when it is changed while this is open.
+
+    Attributes:
+        names: refs known by heart; see `add_names`.
     """
 
     def __init__(
@@ -66,17 +73,17 @@ class Vault:
         kek: bytes,
         origin: str,
         entropy: Callable[[int], bytes],
-        keys: Callable[[str], bytes] | None = None,
+        keys: Callable[[str], bytes],
     ) -> None:
         self._database = database
         self._entropy = entropy
         self._sealer = Sealer(origin, entropy)
-        self._wrapping = Wrapping(kek, self._sealer, keys or (lambda uri: load_kek(uri, database.path.parent)))
+        self._wrapping = Wrapping(kek, self._sealer, keys)
         self._fingerprint = keyed_hash(b"")  # under the real key once unlocked
         self._shared_key = b""
         # Only what is committed may be cached, see `forget`.
         self._state: State | None = None  # what the caches were begun under
-        self._refs: OrderedDict[tuple[Kind, str], str] = OrderedDict()
+        self.names = Names()
         self._ciphers: OrderedDict[tuple[str, ...], AESGCM] = OrderedDict()
         self._keys: OrderedDict[str, bytes] = OrderedDict()
 
@@ -125,41 +132,73 @@ class Vault:
             profile: what to keep about it, sealed, with `id` set to the identity; None keeps what is
                 there (at first the `id` alone).
         """
-        ref = self._refs.get((kind, identity))
-        if ref is not None and profile is None:
-            return ref
-        if profile is not None:
-            profile = {**profile, "id": identity}
-        lookup = self.lookup(kind, identity)
-        if ref is None:
-            row = connection.execute("SELECT ref FROM vault WHERE lookup = ?", (lookup,)).fetchone()
-            if row is not None:
-                ref = str(row["ref"])
-                _remember(self._refs, (kind, identity), ref)
-        if ref is None:
-            ref = self._create(connection, kind, lookup, profile or {"id": identity})
-            _remember(self._refs, (kind, identity), ref)
-            return ref
-        if profile is not None:
-            sealed = self._seal_profile(self._data_key(connection, ref), ref, profile)
-            connection.execute("UPDATE vault SET profile = ? WHERE ref = ?", (sealed, ref))
-        return ref
+        refs = self.names.of(kind)
+        if identity not in refs:
+            self._add(connection, kind, [identity], [profile])
+        elif profile is not None:
+            self._update(connection, refs[identity], {**profile, "id": identity})
+        return refs[identity]
 
-    def _create(self, connection: Connection, kind: Kind, lookup: bytes, profile: dict[str, Any]) -> str:
-        ref = f"{_PREFIX[kind]}_{base64.b32encode(self._entropy(16)).decode().rstrip('=').lower()}"
-        key = self._entropy(KEY_SIZE)
-        connection.execute(
-            "INSERT INTO vault (ref, kind, lookup, data_key, profile) VALUES (?, ?, ?, ?, ?)",
-            (
-                ref,
-                kind,
-                lookup,
-                self._wrapping.wrap(key, key_context(ref)),
-                self._seal_profile(key, ref, profile),
-            ),
+    def add_names(self, connection: Connection) -> None:
+        """Put all identities that `names` was asked for in vain into it, making the refs that there are not.
+
+        Call inside a write transaction.
+        """
+        for kind, identities in self.names.wanted():
+            self._add(connection, kind, identities, [None] * len(identities))
+
+    def _add(
+        self,
+        connection: Connection,
+        kind: Kind,
+        identities: Sequence[str],
+        profiles: Sequence[dict[str, Any] | None],
+    ) -> None:
+        """Look up identities, each of which stands here once, and make those that there are not."""
+        lookups = [self.lookup(kind, identity) for identity in identities]
+        there: dict[bytes, str] = {}
+        for start in range(0, len(lookups), _AT_ONCE):
+            part = lookups[start : start + _AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            sql = f"SELECT lookup, ref FROM vault WHERE lookup IN ({marks})"  # noqa: S608 - marks are `?` alone
+            there |= {bytes(row["lookup"]): str(row["ref"]) for row in connection.execute(sql, part)}
+        refs = self.names.of(kind)
+        new: list[tuple[bytes, str, dict[str, Any]]] = []
+        for identity, lookup, profile in zip(identities, lookups, profiles, strict=True):
+            value = {"id": identity} if profile is None else {**profile, "id": identity}
+            ref = there.get(lookup)
+            if ref is None:
+                new.append((lookup, identity, value))
+            else:
+                refs[identity] = ref
+                if profile is not None:
+                    self._update(connection, ref, value)
+        if new:
+            made = self._create(connection, kind, [lookup for lookup, _, _ in new], [value for _, _, value in new])
+            refs.update(zip([identity for _, identity, _ in new], made, strict=True))
+
+    def _update(self, connection: Connection, ref: str, profile: dict[str, Any]) -> None:
+        sealed = self._sealer.seal(AESGCM(self._data_key(connection, ref)), canonical(profile), _profile_context(ref))
+        connection.execute("UPDATE vault SET profile = ? WHERE ref = ?", (sealed, ref))
+
+    def _create(
+        self, connection: Connection, kind: Kind, lookups: Sequence[bytes], profiles: Sequence[dict[str, Any]]
+    ) -> list[str]:
+        """Rows for identities that have none; returns their refs."""
+        plains = [canonical(profile) for profile in profiles]
+        refs = _refs(kind, self._entropy(_REF_SIZE * len(lookups)))
+        drawn = self._entropy(KEY_SIZE * len(lookups))
+        keys = [drawn[start : start + KEY_SIZE] for start in range(0, len(drawn), KEY_SIZE)]
+        wrapped = self._wrapping.wrap_each(zip(keys, map(key_context, refs), strict=True))
+        sealed = self._sealer.seal_each(
+            (AESGCM(key), plain, _profile_context(ref)) for key, plain, ref in zip(keys, plains, refs, strict=True)
         )
-        _remember(self._keys, ref, key)
-        return ref
+        rows = list(zip(refs, repeat(kind), lookups, wrapped, sealed))
+        # In the order of the primary key, so that neighbours share a page.
+        connection.insert("vault", "ref, kind, lookup, data_key, profile", sorted(rows))
+        for ref, key in zip(refs, keys, strict=True):
+            _remember(self._keys, ref, key)
+        return refs
 
     def find(self, kind: Kind, identity: str) -> str | None:
         """The pseudonym of an identity, or None when the vault has never seen it."""
@@ -225,19 +264,18 @@ class Vault:
         """
         return self.seal_each(connection, [(subjects, plain, context)])[0]
 
-    def seal_each(self, connection: Connection, items: Sequence[tuple[Sequence[str], bytes, bytes]]) -> list[str]:
+    def seal_each(self, connection: Connection, items: Iterable[tuple[Sequence[str], bytes, bytes]]) -> list[str]:
         """`seal_details` of several (subjects, plain, context); their nonces are drawn at once."""
+        ciphers = self._ciphers
         texts = self._sealer.seal_each(
-            (self._cipher(connection, tuple(subjects)), plain, b"details/" + context)
+            (ciphers.get(people := tuple(subjects)) or self._cipher(connection, people), plain, b"details/" + context)
             for subjects, plain, context in items
         )
         return [b2a_base64(text, newline=False).decode() for text in texts]
 
     def _cipher(self, connection: Connection, subjects: tuple[str, ...]) -> AESGCM:
-        cipher = self._ciphers.get(subjects)
-        if cipher is None:
-            cipher = AESGCM(self._details_key(subjects, lambda ref: self._data_key(connection, ref)))
-            _remember(self._ciphers, subjects, cipher, _CIPHERS)
+        cipher = AESGCM(self._details_key(subjects, lambda ref: self._data_key(connection, ref)))
+        _remember(self._ciphers, subjects, cipher, _CIPHERS)
         return cipher
 
     def open_details(self, connection: Connection, subjects: Sequence[str], sealed: str, context: bytes) -> bytes:
@@ -267,7 +305,7 @@ class Vault:
 
     def forget(self) -> None:
         """Drop the caches; called whenever a transaction that may have filled them was undone."""
-        self._refs.clear()
+        self.names.clear()
         self._keys.clear()
         self._ciphers.clear()
         self._state = None
@@ -279,6 +317,7 @@ class Vault:
             self.forget()
             self._wrapping.follow(state)
             self._state = state
+        self.names.trim(_CACHE)
 
     def erase(self, connection: Connection, ref: str) -> str:
         """Destroy who a ref is and the key of what was sealed about them; returns the key's id.
@@ -345,13 +384,22 @@ class Vault:
     def _open_row(self, connection: Connection, ref: str, data_key: bytes, profile: bytes) -> dict[str, Any]:
         try:
             key = self._wrapping.unwrap(connection, data_key, key_context(ref))
-            value = parse(self._sealer.open(AESGCM(key), profile, b"profile/" + ref.encode()))
+            value = parse(self._sealer.open(AESGCM(key), profile, _profile_context(ref)))
         except InvalidTag:
             raise StoreDamagedError(f"The vault row {ref} does not open: it was altered.") from None
         return dict(value)
 
-    def _seal_profile(self, key: bytes, ref: str, profile: dict[str, Any]) -> bytes:
-        return self._sealer.seal(AESGCM(key), canonical(profile), b"profile/" + ref.encode())
+
+def _refs(kind: Kind, random: bytes) -> list[str]:
+    """One ref of each 16 bytes."""
+    # Filled up to 20 bytes, which are 32 letters without padding; the first 26 are those of the 16 bytes.
+    filled = b"".join(random[start : start + _REF_SIZE] + bytes(4) for start in range(0, len(random), _REF_SIZE))
+    letters = base64.b32encode(filled).decode().lower()
+    return [f"{_PREFIX[kind]}_{letters[start : start + 26]}" for start in range(0, len(letters), 32)]
+
+
+def _profile_context(ref: str) -> bytes:
+    return b"profile/" + ref.encode()
 
 
 def _unknown(connection: Connection, ref: str) -> NotFoundError:

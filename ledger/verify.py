@@ -8,7 +8,9 @@ their commitments. The first damage in log order is named with its index and kin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from ledger.findings import EXIT_DAMAGED, EXIT_INTACT, EXIT_NOT_ANCHORED, EXIT_U
 from ledger.notes import Verifier
 from ledger.policy import Policy, parse_policy
 from ledger.proofs import verify_checkpoint
+from ledger.recovery import lostpayloads
 from ledger.recovery.succession import read_lineage
 from ledger.store.connection import Connection
 from ledger.store.database import Database
@@ -26,8 +29,10 @@ from ledger.vault import Vault
 from ledger.verify_tables import check_tables, other_tables, read_indexed
 from ledger.verifying.known import Known, read_known
 from ledger.verifying.parts import SPAN, absorb, laid, workers
+from ledger.verifying.place import Laid
 from ledger.verifying.resume import FILE, Verified, read_verified, write_verified
-from ledger.verifying.walk import Laid, Progress, Walk
+from ledger.verifying.walk import Progress, Walk
+from ledger.witness import records
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ class _Run:
         self._progress = progress
         self._before: Verified | None = None
         self._walk: Walk | None = None
+        self._sound = False  # the store found its own structure in order while others walked
         self.findings = Findings()
 
     @property
@@ -163,7 +169,12 @@ class _Run:
         # Whole parts only: what lies before the first one, this process walks itself.
         starts = range(-(-walk.done // span) * span, total, span)
         indexed = read_indexed(connection)
-        with workers(self._database.path, self._verifier.vkey, starts, total=total, indexed=indexed, jobs=jobs) as take:
+        with (
+            workers(
+                self._database.address, self._verifier.vkey, starts, total=total, indexed=indexed, jobs=jobs
+            ) as take,
+            self._structure(jobs, len(starts)),
+        ):
             while walk.done < total and not walk.over:
                 stop = min((walk.done // span + 1) * span, total)
                 part = take(walk.done)
@@ -177,12 +188,45 @@ class _Run:
             walk.walk(connection, total)  # rows before the first place
         walk.finish(connection)
 
+    @contextmanager
+    def _structure(self, jobs: int, parts: int) -> Iterator[None]:
+        """Have the store check its own structure while this process waits for others to walk.
+
+        What it finds wrong counts only when the check is repeated at its turn.
+        """
+        if jobs < 2 or parts < 2 or self._before is not None or not self._database.checks_itself:  # noqa: PLR2004 - then nobody else walks
+            yield
+            return
+        with ThreadPoolExecutor(1) as thread:
+            found = thread.submit(self._is_sound)
+            yield
+            self._sound = found.result()
+
+    def _is_sound(self) -> bool:
+        try:
+            with self._database.read() as connection:
+                return self._database.check(connection) is None
+        except TocsinError:
+            return False
+
     def check_lineage(self, connection: Connection) -> None:
         """Say where the log comes from, and whether what it says of that holds."""
         walk = self._walk
         assert walk is not None
         lines, wrong = read_lineage(connection)
-        self.findings.lineage += [*lines, *walk.known.keys.lines()]
+        lost = walk.known.lost
+        missing = lostpayloads.count(connection, lost, walk.known.erased)
+        said = [each.line() for each in missing]
+        self.findings.lineage += [*lines, *walk.known.keys.lines(), *said, *records.lines(connection)]
+        self.findings.lost = [each.as_json() for each in missing]
+        for damage in (*lost.damage(), *(damage for each in missing for damage in each.damage())):
+            walk.damaged(*damage)
+        for each in missing:
+            if each.payloads:
+                self.findings.not_checked.append(
+                    f"what {each.payloads} entries rebuilt from tiles committed to: those payloads are lost, as entry "
+                    f"{each.event} records"
+                )
         if wrong is not None:
             walk.damaged("predecessor_invalid", 0, wrong)
 
@@ -209,8 +253,13 @@ class _Run:
                 findings.identities = vault.check_all(connection)
             except StoreDamagedError as error:
                 walk.damaged("vault_altered", None, str(error))
-        if connection.execute("PRAGMA integrity_check(1)").fetchone()[0] != "ok":
-            walk.damaged("store_damaged", None, "The database file is damaged in its own structure or indexes.")
+        structure = None if self._sound else self._database.check(connection)
+        if structure is not None:
+            walk.damaged("store_damaged", None, structure)
+        if not self._database.checks_itself:
+            findings.not_checked.append(
+                "the store's own structure and indexes: pg_amcheck checks a PostgreSQL server's"
+            )
 
     def _check_beside(self, connection: Connection, beside: Sequence[Beside]) -> None:
         proven: set[str] = set()

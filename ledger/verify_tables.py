@@ -6,13 +6,14 @@ other direction is checked: rows that belong to no entry, tables or triggers tha
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
 from ledger import access
 from ledger.forgetting import coverage
+from ledger.recovery.lostpayloads import META as LOST
 from ledger.store import schema
+from ledger.store.catalogue import altered, tables, tables_of
 from ledger.store.connection import Connection
 from ledger.wrapping import STATE
 
@@ -49,45 +50,19 @@ def read_indexed(connection: Connection) -> int:
 
 def other_tables(connection: Connection) -> list[str]:
     """Tables of other packages, which `verify` does not know."""
-    ours = {name for kind, name in _expected() if kind == "table"} | {coverage.TABLE_NAME}
-    rows = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    )
-    return sorted(row["name"] for row in rows if row["name"] not in ours)
-
-
-def _expected() -> dict[tuple[str, str], str | None]:
-    """What SQLite's own catalogue says of a new, empty ledger."""
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.executescript(f"{schema.TABLES};{access.TABLES};")
-        return _catalogue(connection)
-    finally:
-        connection.close()
-
-
-def _catalogue(connection: Connection) -> dict[tuple[str, str], str | None]:
-    return {
-        (kind, name): None if sql is None else " ".join(str(sql).split())
-        for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_schema")
-    }
+    return sorted(tables(connection) - tables_of(f"{schema.TABLES};{access.TABLES}") - {coverage.TABLE_NAME})
 
 
 def _check_schema(connection: Connection) -> Iterator[Finding]:
-    found = _catalogue(connection)
-    wrong = [name for (kind, name), sql in _expected().items() if found.get((kind, name), "") != sql]
-    # Made when something is forgotten for the first time.
-    forgotten = found.get(("table", coverage.TABLE_NAME))
-    wrong += [coverage.TABLE_NAME] if forgotten not in (None, " ".join(coverage.TABLE_SQL.split())) else []
-    # Tocsin makes no triggers and no views: they are how a table could be made to change what is written.
-    wrong += [name for kind, name in found if kind not in ("table", "index")]
+    # The list of what was forgotten is made when something is forgotten for the first time.
+    wrong = altered(connection, f"{schema.TABLES};{access.TABLES};", coverage.TABLE_SQL)
     if wrong:
-        yield ("schema_altered", None, f"The database's own description of {', '.join(sorted(wrong))} was changed.")
+        yield ("schema_altered", None, f"The database's own description of {', '.join(wrong)} was changed.")
 
 
 def _check_meta(connection: Connection) -> Iterator[Finding]:
     meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-    if meta.keys() - {STATE} != _META or meta["schema"] != schema.VERSION:
+    if meta.keys() - {STATE, LOST} != _META or meta["schema"] not in schema.VERSIONS:
         yield ("schema_altered", None, "The table `meta` does not hold what a ledger of this version has there.")
 
 
@@ -114,7 +89,7 @@ def _check_access(connection: Connection, size: int, erased: frozenset[str]) -> 
     if stray is not None:
         yield ("read_model_altered", None, "The access index has rows of entries it has not read.")
     for column in _REF_COLUMNS:
-        missing = connection.execute(
+        missing = connection.stream(
             f"SELECT ref FROM (SELECT DISTINCT {column} AS ref FROM access_row WHERE {column} IS NOT NULL)"  # noqa: S608 - a name of this module
             " WHERE ref NOT IN (SELECT ref FROM vault)"
         )

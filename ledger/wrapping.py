@@ -14,13 +14,17 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ledger.encoding import canonical, parse
-from ledger.errors import InputError, KeyMismatchError, StoreDamagedError
+from ledger.errors import InputError, KeyMismatchError, StoreDamagedError, StoreError
 from ledger.keys import key_id
 from ledger.store.connection import Connection
 
 STATE: Final = "vault.state"
 """Row of `meta` that is there once somebody was erased or the key was changed, and is another after each
 of these: by it every process notices that what it remembers is out of date."""
+
+MOVED_TO: Final = "moved"
+"""Row of `meta` that is there once the ledger was moved into another store: names that one. Nothing is written
+here any more, or there would be two logs of one name; see `ledger.recovery.moving`."""
 
 _NONCE: Final = 12
 _TAG: Final = 16
@@ -43,12 +47,22 @@ class State:
 
         Raises:
             StoreDamagedError: the row is not what was written.
+            StoreError: the ledger was moved, and this is what it left behind.
         """
-        row = connection.execute("SELECT value FROM meta WHERE name = ?", (STATE,)).fetchone()
-        if row is None:
+        # One question for both, because every write transaction begins with it.
+        found = dict(
+            connection.execute("SELECT name, value FROM meta WHERE name IN (?, ?)", (STATE, MOVED_TO)).fetchall()
+        )
+        if MOVED_TO in found:
+            where = bytes(found[MOVED_TO]).decode("utf-8", "replace")
+            raise StoreError(
+                f"This ledger was moved to {where}; nothing was written here. Put the tocsin.toml in place that "
+                "`tocsin move` wrote, and start this program again."
+            )
+        if STATE not in found:
             return cls()
         try:
-            value = parse(row["value"])
+            value = parse(found[STATE])
             return cls(int(value["erasures"]), str(value["key"]), str(value["uri"]))
         except (InputError, KeyError, TypeError, ValueError):
             raise StoreDamagedError("The row that holds the state of the vault is damaged.") from None
@@ -57,7 +71,7 @@ class State:
         """Make this the state."""
         value = canonical({"erasures": self.erasures, "key": self.key, "uri": self.uri})
         connection.execute(
-            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (STATE, value)
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (STATE, value)
         )
 
 
@@ -81,13 +95,13 @@ class Sealer:
     def seal_each(self, items: Iterable[tuple[AESGCM, bytes, bytes]]) -> list[bytes]:
         """`seal` of several (cipher, plain, context); their nonces are drawn at once."""
         work = list(items)
-        nonces = self._entropy(_NONCE * len(work))
+        drawn = self._entropy(_NONCE * len(work))
+        nonces = [drawn[start : start + _NONCE] for start in range(0, len(drawn), _NONCE)]
         prefix = self._origin + b"\0"
-        sealed = []
-        for number, (cipher, plain, context) in enumerate(work):
-            nonce = nonces[number * _NONCE : (number + 1) * _NONCE]
-            sealed.append(nonce + cipher.encrypt(nonce, plain, prefix + context))
-        return sealed
+        return [
+            nonce + cipher.encrypt(nonce, plain, prefix + context)
+            for nonce, (cipher, plain, context) in zip(nonces, work, strict=True)
+        ]
 
     def open(self, cipher: AESGCM, sealed: object, context: bytes) -> bytes:
         """Decrypt.
@@ -122,6 +136,10 @@ class Wrapping:
     def wrap(self, key: bytes, context: bytes) -> bytes:
         """Encrypt a key under the key in use."""
         return self._sealer.seal(self._kek, key, context)
+
+    def wrap_each(self, items: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """`wrap` of several (key, context)."""
+        return self._sealer.seal_each((self._kek, key, context) for key, context in items)
 
     def unwrap(self, connection: Connection, sealed: object, context: bytes) -> bytes:
         """Decrypt a key.

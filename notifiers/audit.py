@@ -12,6 +12,7 @@ from typing import Any, Final
 from ledger.encoding import parse
 from ledger.errors import TocsinError
 from ledger.findings import Damage
+from ledger.store.catalogue import has_table
 from ledger.store.connection import Connection, Row
 from notifiers.messages import Message
 from notifiers.receipts import RECORDED, block_root
@@ -24,11 +25,14 @@ _KIND: Final = "receipt_altered"
 
 def check(connection: Connection) -> Iterator[Damage]:
     """Every way in which the kept receipts and texts contradict the log."""
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'outbox_block'").fetchone() is None:
+    if not has_table(connection, "outbox_block"):
         return
     recorded = {
         row["position"] - 1: _data(row["payload"])
-        for row in connection.execute("SELECT position, payload FROM event WHERE topic = ?", (RECORDED,))
+        # What was lost in a rebuild from tiles says nothing about receipts; `verify` names any other that is gone.
+        for row in connection.execute(
+            "SELECT position, payload FROM event WHERE topic = ? AND payload IS NOT NULL", (RECORDED,)
+        )
     }
     for block in connection.execute("SELECT id, campaign, root, entry FROM outbox_block ORDER BY id").fetchall():
         data = recorded.pop(block["entry"], None)

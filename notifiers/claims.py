@@ -90,7 +90,7 @@ def reclaim(connection: Connection, campaign: str, *, now: int, is_dead: Callabl
         if dead or row["first"] < now:
             taken += connection.execute(
                 "UPDATE outbox_step SET state = 'due', lease_owner = NULL, lease_until = NULL, not_before = ?"
-                " WHERE campaign = ? AND state = 'leased' AND lease_owner = ? AND (? OR lease_until < ?)",
+                " WHERE campaign = ? AND state = 'leased' AND lease_owner = ? AND (? = 1 OR lease_until < ?)",
                 (now, campaign, row["lease_owner"], dead, now),
             ).rowcount
     if load(connection, campaign).state == "cancelled":

@@ -301,7 +301,7 @@ def balance(connection: Connection, campaign: str) -> Balance:
         )
     )
     repeated = connection.execute(
-        "SELECT count(*) FROM outbox_telling WHERE campaign = ? AND repeated", (campaign,)
+        "SELECT count(*) FROM outbox_telling WHERE campaign = ? AND repeated = 1", (campaign,)
     ).fetchone()[0]
     messages = {
         (row["channel"], row["state"]): row["n"]

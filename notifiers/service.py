@@ -394,10 +394,9 @@ class Dispatcher:
         self._ledger.record([OwnEvent(event_type, data, correlation=row.incident)], also)
 
     def _instance(self) -> str:
-        """Names this very database file: a copy, or a file put back from a backup, has another name."""
-        path = self._ledger.database.path.resolve()
-        # The file system may give a restored file the number of the one it replaces, so the restoration counts too.
-        text = canonical([str(path), path.stat().st_ino, self._ledger.config.instance])
+        """Names this very store: a copy, or one put back from a backup, has another name."""
+        # A restored file may get the number of the one it replaces, so the restoration counts too.
+        text = canonical([self._ledger.database.identity, self._ledger.config.instance])
         return hashlib.sha256(text).hexdigest()[:16]
 
 

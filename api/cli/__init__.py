@@ -35,11 +35,14 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "keys": ("api.cli.keys", "Show and change the keys of the ledger"),
     "backup": ("api.cli.backup", "Back up a ledger while it is in use"),
     "restore": ("api.cli.backup", "Verify a backup and put it back"),
+    "move": ("api.cli.store", "Into a PostgreSQL server, or back into a file"),
     "erase": ("api.cli.erasure", "Forget a person, with proofs kept"),
     "hold": ("api.cli.erasure", "Forbid an erasure, with a recorded reason"),
     "retention": ("api.cli.erasure", "Delete payloads that are past their time"),
+    "rebuild": ("api.cli.rebuild", "Make the tables beside the log again"),
     "report": ("api.cli.report", "Reports that prove nothing was left out"),
     "serve": ("api.cli.serve", "API, console and clocks"),
+    "sequencer": ("api.cli.sequencer", "Write for several workers of serve"),
     "demo": ("api.cli.demo", "Run the main job end to end on invented people"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, cast
@@ -11,8 +12,8 @@ import typer
 from rich.markup import escape
 
 from api.cli.casefile import Who
-from api.cli.common import AsJson, DataDirectory, err, out, print_json
-from api.erasing import IncidentCases, letter_copies, resolve, who
+from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar
+from api.erasing import IncidentCases, letter_copies, prepare_forgetting, resolve, who
 from incidents.service import IncidentService
 from ledger import Ledger
 from ledger.encoding import format_time
@@ -74,6 +75,7 @@ def erase_(
         copies = letter_copies(ledger, data)
         refs = [resolve(ledger, _kind(kind), name) for name in _names(identities or [])]
         actor = who(ledger, by)
+        _prepare(ledger, refs, wipe=not defer, quiet=json)
         done: list[Erased] = []
         refused: list[ErasureRefusedError] = []
         failed: TocsinError | None = None
@@ -111,6 +113,12 @@ def erase_(
         err.print(f"[bold red]Refused.[/] {escape(str(item))}", soft_wrap=True)
     if refused:
         raise typer.Exit(1)
+
+
+def _prepare(ledger: Ledger, what: Sequence[object], *, wipe: bool, quiet: bool) -> None:
+    if what:
+        with progress_bar("Indexing", quiet=quiet) as progress:
+            prepare_forgetting(ledger, wipe=wipe, progress=progress)
 
 
 def _names(given: list[str]) -> list[str]:
@@ -263,6 +271,7 @@ def run(
         raise InputError(f"{path} is not UTF-8 text.") from None
     with Ledger.open(data) as ledger:
         actor, cases = who(ledger, by), IncidentCases(IncidentService(ledger))
+        _prepare(ledger, checked, wipe=not defer, quiet=json)
         ran = run_rules(ledger, checked, by=actor, cases=cases, override=override)
         wiped = None if defer else finish(ledger, by=actor, copies=letter_copies(ledger, data))
         left = unfinished(ledger)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from api.beside import BESIDE
 from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar
+from api.cli.store import StoreSchema, StoreUrl, read_store
 from ledger import Ledger
 from ledger.encoding import parse
 from ledger.errors import ConfigError, EventError, InputError, TocsinError
@@ -27,10 +28,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 def init(
     data: DataDirectory,
     origin: Annotated[str | None, typer.Option(help="The log's name, a URL without scheme.")] = None,
+    store: StoreUrl = None,
+    schema: StoreSchema = "tocsin",
     json: AsJson = False,
 ) -> None:
     """Make a ledger, or complete one whose making was cut short. Repeating it changes nothing."""
-    with Ledger.create(data, origin) as ledger:
+    with Ledger.create(data, origin, store=read_store(store, schema)) as ledger:
         if json:
             print_json({"data": str(data), "origin": ledger.origin, "vkey": ledger.vkey, "size": ledger.size()})
             return
@@ -167,6 +170,13 @@ def _print_findings(findings: Findings, result: dict[str, Any]) -> None:
             out.print(f"[bold red]Damaged{where}[/] ({damage.kind}): {escape(damage.message)}", soft_wrap=True)
         return
     out.print(f"[bold green]Intact[/]: {findings.size} entries, root {findings.root}", soft_wrap=True)
+    for lost in findings.lost:
+        first, end = lost["range"]
+        out.print(
+            f"[bold yellow]Lost: {lost['missing']} payloads[/] of entries {first} to {end - 1}. That a rebuild from "
+            f"tiles lost {lost['recorded']} of them is what this log itself says, in entry {lost['entry']}.",
+            soft_wrap=True,
+        )
     for line in findings.notes:
         out.print(f"  Note: {escape(line)}.", soft_wrap=True)
     for line in findings.trusted:

@@ -1,12 +1,16 @@
-"""`tocsin serve`: the HTTP API, the console and the clocks, in one process."""
+"""`tocsin serve`: the HTTP API, the console and the clocks, in one process or in several."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.common import DataDirectory
+from api.cli.sequencer import read_policy
 from ledger.errors import ConfigError
 
 app = typer.Typer(add_completion=False, help="Serve the API and the console.")
@@ -42,6 +47,16 @@ def serve(
     verify_every: Annotated[
         float, typer.Option(min=0, help="Hours between verifications in the background; 0 for none.")
     ] = 24.0,
+    seal_every: Annotated[
+        float, typer.Option(min=0, help="Hours between seals of the completeness index; 0 for none.")
+    ] = 24.0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that answer requests; more than one share a sequencer.")
+    ] = 1,
+    sequencer: Annotated[
+        Path | None,
+        typer.Option(help="Socket of a `tocsin sequencer` that runs already; else several workers start their own."),
+    ] = None,
 ) -> None:
     """Serve the API and the console until interrupted.
 
@@ -51,46 +66,71 @@ def serve(
     With --policy the ledger is published to its witnesses at every tick. It does not start when they have
     seen more of it than it holds, and refuses events when they fall too far behind.
     """
-    run(
+    settings = Settings(
         data,
         host=host,
-        port=port,
         tick_s=tick,
         notices=notices or data / "public",
         exercise=exercise,
         token=os.environ.get("TOCSIN_TOKEN"),
-        announce=typer.echo,
-        policy=None if policy is None else _read(policy),
+        policy=None if policy is None else read_policy(policy),
         budget=(max_lag_entries, max_lag_seconds),
         verify_hours=verify_every,
+        seal_hours=seal_every,
+        sequencer=sequencer,
     )
+    if workers > 1:
+        from api.workers import serve_with_workers
+
+        serve_with_workers(settings, port, workers, typer.echo)
+    else:
+        with listen(host, port) as listener:
+            answer(settings, listener, lambda: typer.echo(listening_on(host, listener)))
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+@dataclass(frozen=True)
+class Settings:
+    """What `tocsin serve` was asked for; every worker is given the same.
+
+    Attributes:
+        data: the data directory.
+        host: the address to listen on.
+        tick_s: seconds between looks at the clocks.
+        notices: directory of public announcements.
+        exercise: a drill.
+        token: who has it may talk to the server; None on the loopback interface.
+        policy: tlog-policy text.
+        budget: most entries and most seconds without a quorum of witnesses.
+        verify_hours: hours between verifications in the background, 0 for none.
+        seal_hours: hours between seals of the completeness index, 0 for none.
+        sequencer: socket of the process that writes; None writes in this one.
+        shared: other workers answer beside this one.
+    """
+
+    data: Path
+    host: str
+    tick_s: float
+    notices: Path
+    exercise: bool
+    token: str | None
+    policy: bytes | None = None
+    budget: tuple[int, float] | None = None
+    verify_hours: float = 0.0
+    seal_hours: float = 0.0
+    sequencer: Path | None = None
+    shared: bool = False
 
 
-def run(
-    data: Path,
-    *,
-    host: str,
-    port: int,
-    tick_s: float,
-    notices: Path,
-    exercise: bool,
-    token: str | None,
-    announce: Callable[[str], Any],
-    policy: bytes | None = None,
-    budget: tuple[int, float] | None = None,
-    verify_hours: float = 0.0,
-) -> None:
-    """Serve until the process is told to stop.
+def answer(settings: Settings, listener: socket.socket, ready: Callable[[], Any]) -> None:
+    """Answer requests on a listening socket until the process is told to stop.
+
+    Args:
+        settings: what was asked for.
+        listener: where requests come from.
+        ready: called when nothing can go wrong any more.
 
     Raises:
-        ConfigError: the address may not be served without a token, or cannot be listened on.
+        ConfigError: the address may not be served without a token.
         PolicyError: the policy is malformed, or cannot work for this ledger.
         RolledBackError: witnesses have seen more of this ledger than it holds.
         EquivocationError: they have seen another history of it.
@@ -98,11 +138,11 @@ def run(
     """
     from datetime import timedelta
 
-    import uvicorn
-
     from api.anchoring import Anchoring
     from api.clock import Ticker, each_of
-    from api.http import Access, create_app
+    from api.http import Access, create_app, server
+    from api.http.sessions import StoredSessions
+    from api.sealing import Sealing
     from api.verification import Verification
     from incidents.service import IncidentService
     from ledger import Ledger
@@ -110,45 +150,72 @@ def run(
     from ledger.witness.publication import Budget, Publication
     from notifiers.service import Dispatcher
 
-    access = Access.decide(host, token)
-    with Ledger.open(data) as ledger, listen(host, port) as listener, ExitStack() as stack:
+    access = Access.decide(settings.host, settings.token)
+    with Ledger.open(settings.data) as ledger, ExitStack() as stack:
         dispatcher = Dispatcher(ledger)  # without adapters: it reads balances and can send nothing
         incidents = IncidentService(ledger, dispatcher=dispatcher)
 
         works: list[Callable[[datetime], Any]] = [incidents.tick]
-        anchoring = verification = None
-        if policy is not None:
-            publication = Publication(ledger, parse_policy(policy), None if budget is None else Budget(*budget))
-            publication.check_start_now()
+        anchoring = verification = sealing = None
+        if settings.policy is not None:
+            budget = None if settings.budget is None else Budget(*settings.budget)
+            publication = Publication(ledger, parse_policy(settings.policy), budget)
+            if not settings.shared:  # else asked once, before the first worker
+                publication.check_start_now()
             anchoring = Anchoring(ledger, publication, incidents)
             works.append(anchoring.tick)
-        if verify_hours:
-            verification = Verification(ledger, timedelta(hours=verify_hours), policy=policy)
+        if settings.verify_hours:
+            verification = Verification(ledger, timedelta(hours=settings.verify_hours), policy=settings.policy)
             stack.callback(verification.stop)
             works.append(verification.tick)
+        if settings.seal_hours:
+            most = timedelta(seconds=settings.tick_s / 4)
+            sealing = Sealing(ledger, timedelta(hours=settings.seal_hours), most)
+            works.append(sealing.tick)
         application = create_app(
             ledger,
             incidents,
             access=access,
-            notices=notices,
-            ticker=Ticker(ledger, each_of(*works), timedelta(seconds=tick_s)),
-            exercise=exercise,
+            notices=settings.notices,
+            ticker=Ticker(
+                ledger,
+                each_of(*works),
+                timedelta(seconds=settings.tick_s),
+                stopping=sealing.stop if sealing else lambda: None,
+            ),
+            exercise=settings.exercise,
             anchoring=anchoring,
             verification=verification,
-        )
-        configuration = uvicorn.Config(
-            application,
-            # The access log would hold paths and addresses; `api.http.edge` writes a line without them.
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=10,
+            appender=_way_to(settings.sequencer, ledger, stack),
+            sessions=StoredSessions(ledger) if settings.shared else None,
         )
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-        name = f"[{host}]" if ":" in host else host
-        announce(f"Tocsin is listening on http://{name}:{listener.getsockname()[1]}/ (Ctrl+C stops it)")
-        uvicorn.Server(configuration).run(sockets=[listener])
+        _end_in_order()
+        ready()
+        server.run(application, listener)
+
+
+def listening_on(host: str, listener: socket.socket) -> str:
+    """What is said when requests can come."""
+    name = f"[{host}]" if ":" in host else host
+    return f"Tocsin is listening on http://{name}:{listener.getsockname()[1]}/ (Ctrl+C stops it)"
+
+
+def _way_to(sequencer: Path | None, ledger: Any, stack: ExitStack) -> Any:
+    """What appends producers' events: the ledger itself, or the sequencer."""
+    if sequencer is None:
+        return ledger
+    from ledger.sequencing.client import RemoteAppender
+
+    remote = RemoteAppender(sequencer, ledger.origin, before_append=ledger.before_append)
+    stack.callback(remote.close)
+    return remote
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM unwind this program: uvicorn raises it again when it has stopped, and that would end it there."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -21,6 +21,7 @@ from ledger.witness.errors import EquivocationError
 from ledger.witness.evidence import evidence_facts
 from ledger.witness.publication import Publication
 from ledger.witness.service import Witness, origin_hash
+from ledger.witness.settling import settle as settle_evidence
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Run a witness; have this ledger witnessed.")
 
@@ -46,19 +47,47 @@ def add_log(
     vkey: Annotated[str, typer.Argument(help="The log's verifier key.")],
     data: DataDirectory,
     origin: Annotated[str | None, typer.Option(help="The log's origin, if it is not the name of its key.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Trust it although it was removed before.")] = False,
     json: AsJson = False,
 ) -> None:
     """Cosign a log from now on. A second key for the same origin is trusted beside the first."""
-    try:
-        verifier = Verifier.from_vkey(vkey)
-    except NoteError as error:
-        raise ConfigError(f"The verifier key of the log cannot be used. {error}") from None
+    verifier = _log_key(vkey)
     with Witness.open(data) as witness:
-        added = witness.store.add_log(origin or verifier.name, verifier)
+        added = witness.store.add_log(origin or verifier.name, verifier, again=again)
     if json:
         print_json({"origin": origin or verifier.name, "vkey": verifier.vkey, "added": added})
         return
     out.print(f"{'Cosigns' if added else 'Knew'} {escape(origin or verifier.name)}.")
+
+
+@app.command("remove-log-key")
+def remove_log_key(
+    vkey: Annotated[str, typer.Argument(help="The key that is trusted no longer.")],
+    data: DataDirectory,
+    origin: Annotated[str | None, typer.Option(help="The log's origin, if it is not the name of its key.")] = None,
+    last: Annotated[bool, typer.Option("--last", help="Go on although the log has no other key here.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Cosign nothing more that this key alone signs. What was cosigned of the log stays remembered.
+
+    For a key that was stolen, or replaced: a served witness refuses it from the next request on.
+    """
+    verifier = _log_key(vkey)
+    name = origin or verifier.name
+    with Witness.open(data) as witness:
+        witness.store.remove_log_key(name, verifier, last=last)
+        left = [key.vkey for key in witness.store.verifiers(name)]
+    if json:
+        print_json({"origin": name, "removed": verifier.vkey, "vkeys": left})
+        return
+    out.print(f"{escape(name)}: {len(left)} keys are trusted now, and {escape(verifier.vkey)} is not.", soft_wrap=True)
+
+
+def _log_key(vkey: str) -> Verifier:
+    try:
+        return Verifier.from_vkey(vkey)
+    except NoteError as error:
+        raise ConfigError(f"The verifier key of the log cannot be used. {error}") from None
 
 
 @app.command("list")
@@ -71,6 +100,7 @@ def list_logs(data: DataDirectory, json: AsJson = False) -> None:
                 "origin": log.origin,
                 "origin_hash": origin_hash(log.origin),
                 "vkeys": list(log.vkeys),
+                "removed": list(log.retired),
                 "size": None if log.state is None else log.state.checkpoint.size,
                 "root": None if log.state is None else log.state.checkpoint.root.hex(),
                 "cosigned_at": None if log.state is None else _moment(log.state.time),
@@ -88,7 +118,7 @@ def list_logs(data: DataDirectory, json: AsJson = False) -> None:
         out.print("No logs yet; add one with `tocsin witness add-log VKEY`.")
     for row in rows:
         seen = "never cosigned" if row["size"] is None else f"size {row['size']}, cosigned {row['cosigned_at']}"
-        out.print(f"[bold]{escape(row['origin'])}[/]: {seen}")
+        out.print(f"[bold]{escape(row['origin'])}[/]: {seen}{'' if row['vkeys'] else '; no key is trusted for it'}")
         if row["forks"]:
             out.print(f"  [red]Signed two roots for one size {len(row['forks'])} times.[/] --json prints both.")
 
@@ -99,33 +129,27 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8471,
     prefix: Annotated[str, typer.Option(help="Path before /add-checkpoint, such as /w1.")] = "",
+    rate: Annotated[
+        int, typer.Option(min=0, help="Most submissions a minute of one log by one address; 0 for any number.")
+    ] = 120,
 ) -> None:
     """Serve add-checkpoint and the newest cosigned checkpoints until interrupted.
 
-    The protocol needs no sign-in: what is not signed by a known log is refused. Put a proxy with TLS
-    and a request rate in front before listening anywhere but on the loopback interface.
+    The protocol needs no sign-in: what is not signed by a known log is refused, and who asks too often is
+    answered 429. Put a proxy with TLS in front before listening anywhere but on the loopback interface.
     """
     import logging
 
-    import uvicorn
-
     from api.cli.serve import listen
+    from api.http import server
     from api.witness import create_app
+    from api.witness.limits import Limits, Throttle
 
     with Witness.open(data) as witness, listen(host, port) as listener:
-        configuration = uvicorn.Config(
-            create_app(witness, prefix),
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            ws="none",
-            lifespan="off",
-            timeout_graceful_shutdown=10,
-        )
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         name = f"[{host}]" if ":" in host else host
         typer.echo(f"The witness is listening on http://{name}:{listener.getsockname()[1]}{prefix} (Ctrl+C stops it)")
-        uvicorn.Server(configuration).run(sockets=[listener])
+        server.run(create_app(witness, prefix, Throttle(Limits(rate))), listener, lifespan="off")
 
 
 @app.command()
@@ -200,11 +224,11 @@ def settle(
     data: DataDirectory,
     why: Annotated[str, typer.Option(help="The outcome, in a few words and without personal data.")],
 ) -> None:
-    """Mark evidence as looked into, so that the ledger accepts events again."""
+    """Record that evidence was looked into, so that the ledger accepts events again."""
     with Ledger.open(data) as ledger:
         ledger.database.ensure(records.TABLES)
-        records.settle(ledger.database, digest, why)
-    out.print("Settled.")
+        entry = settle_evidence(ledger, digest, why)
+    out.print("It was settled before." if entry is None else f"Settled and recorded as entry {entry}.")
 
 
 def _moment(seconds: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mmap
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from api.demo.errors import DemoError
 from ledger import Ledger, verify_bundle
 from ledger.config import DATABASE
 from ledger.encoding import parse
-from ledger.store.database import Database
+from ledger.store.sqlite import SqliteDatabase
 from ledger.verify import EXIT_DAMAGED, EXIT_INTACT, Findings, verify_database
 
 _SECONDS: Final = 120
@@ -72,14 +71,9 @@ def damage_database(ledger: Ledger, index: int) -> tuple[Findings, int]:
     entry = ledger.entry(index).entry
     with tempfile.TemporaryDirectory(prefix="tocsin-damage-") as folder:
         copy = Path(folder) / DATABASE
-        with ledger.database.read() as connection:
-            target = sqlite3.connect(copy)
-            try:
-                connection.backup(target)
-            finally:
-                target.close()
+        ledger.database.copy_to(copy)
         place = _flip(copy, entry)
-        database = Database(copy)
+        database = SqliteDatabase(copy)
         try:
             return verify_database(database, ledger.vkey), place
         finally:

@@ -29,6 +29,7 @@ from api.http.problems import KINDS, Fault, Problem, RefusedError
 from api.http.schemas import ProblemDetails
 from api.verification import Verification
 from ledger import Ledger
+from ledger.exchange import Appender
 
 VERSION = "1"
 
@@ -56,6 +57,8 @@ def create_app(
     exercise: bool = False,
     anchoring: Anchoring | None = None,
     verification: Verification | None = None,
+    appender: Appender[Any] | None = None,
+    sessions: Sessions | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -68,10 +71,12 @@ def create_app(
         exercise: the whole server is a drill; every page says so. Without it the pages of exercises do.
         anchoring: the ledger's witnesses, if it has any.
         verification: what verifies the ledger in the background, for the home page to show.
+        appender: where producers' events go; by default the ledger itself.
+        sessions: who is signed in to the console; by default known to this process alone.
     """
     access = access or Access(loopback=True, token_digest=None)
     metrics = Metrics()
-    sessions = Sessions(ledger.clock, ledger.entropy)
+    sessions = sessions or Sessions(ledger.clock, ledger.entropy)
     console = Console(
         ledger,
         incidents,
@@ -103,9 +108,9 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    ingest = Ingest(ledger, metrics)
+    ingest = Ingest(appender or ledger, metrics)
     app.include_router(log.routes(ledger, ingest, anchoring))
-    app.include_router(operations.routes(ledger, metrics, ticker))
+    app.include_router(operations.routes(ledger, metrics, ticker, anchoring, verification))
     app.include_router(law.routes())
     app.include_router(announcements.routes(notices, console.announcements))
     app.include_router(console.routes(), include_in_schema=False)

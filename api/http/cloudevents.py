@@ -21,6 +21,8 @@ from ledger.errors import InputError
 
 MAX_EVENTS: Final = 1000
 MAX_BYTES: Final = 5 * 1024 * 1024
+_SHORT_LENGTH: Final = 6
+"""A Content-Length of so many digits is below `MAX_BYTES`."""
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
@@ -79,6 +81,34 @@ def open_envelope(headers: Iterable[tuple[str, str]]) -> Envelope:
     )
 
 
+def open_raw(headers: Iterable[tuple[bytes, bytes]]) -> Envelope:
+    """`open_envelope` of headers as ASGI gives them; the ordinary ones are recognised without decoding them."""
+    content_type = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            if len(value) > _SHORT_LENGTH:
+                break
+        elif name == b"content-encoding" or name.startswith(b"ce-"):
+            break
+    else:
+        envelope = _bodily(content_type)
+        if envelope is not None:
+            return envelope
+    return open_envelope((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+
+
+@lru_cache(maxsize=256)
+def _bodily(content_type: bytes) -> Envelope | None:
+    """The envelope of a request whose body says everything; None where more than the type has to be looked at."""
+    try:
+        media_type = _media_type(content_type.decode("latin-1"))
+    except RequestError:
+        return None
+    return Envelope(media_type, media_type, {}) if media_type in {STRUCTURED, BATCH, NDJSON} else None
+
+
 def too_large() -> RequestError:
     """The refusal of a body over the limit, also used while the body is still arriving."""
     return RequestError("too-large", f"The body is larger than {MAX_BYTES} bytes; split it.")
@@ -101,9 +131,14 @@ def read(envelope: Envelope, body: bytes) -> Submission:
     else:
         lines = [line for line in body.split(b"\n") if line.strip()]
         _limit(len(lines))
-        items = [_json(line, f"/{position}") for position, line in enumerate(lines)]
+        try:
+            items = [encoding.parse(line) for line in lines]
+        except InputError:  # once more, to say where
+            items = [_json(line, f"/{position}") for position, line in enumerate(lines)]
     _limit(len(items))
-    return Submission([_event(item, f"/{position}") for position, item in enumerate(items)], many=True)
+    if not all(type(item) is dict for item in items):
+        items = [_event(item, f"/{position}") for position, item in enumerate(items)]
+    return Submission(items, many=True)
 
 
 def _limit(count: int) -> None:

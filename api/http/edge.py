@@ -13,10 +13,9 @@ import traceback
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
-from uuid import UUID
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,34 +56,32 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        instance = UUID(bytes=self._entropy(16), version=4).urn
+        request = request_id(self._entropy(16))
         status = 0
 
         async def dressed(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _dress(message, scope, instance)
+                _dress(message, scope, request)
             await send(message)
 
         try:
             await self._app(scope, receive, dressed)
+        except ClientDisconnect:
+            status = _GONE
         except Exception as error:
-            problem = of_error(error)
+            problem, instance = of_error(error), f"urn:uuid:{request}"
             _log_failure(error, problem, instance)
             if status:  # the head is out; closing the connection is all that is left
                 raise
             await self.answer(scope, problem, instance)(scope, receive, dressed)
         route = getattr(scope.get("route"), "path_format", "(none)")
-        self._metrics.request(route, _method(scope), status)
-        _log.info(
-            "%s %s %d %.1f ms %s",
-            _method(scope),
-            route,
-            status,
-            (time.perf_counter() - started) * 1e3,
-            instance,
-        )
+        method = _method(scope)
+        self._metrics.request(route, method, status)
+        if _log.isEnabledFor(logging.INFO):
+            took = (time.perf_counter() - started) * 1e3
+            _log.info("%s %s %d %.1f ms urn:uuid:%s", method, route, status, took, request)
 
     def answer(self, scope: Scope, problem: Problem, instance: str) -> Response:
         """The problem as a page for a browser, as problem details for everything else."""
@@ -94,29 +91,43 @@ class Edge:
         return problem.response(instance)
 
 
-def _dress(message: Message, scope: Scope, instance: str) -> None:
+def request_id(random: bytes) -> str:
+    """A UUID of version 4 (RFC 9562 section 5.4) from 16 random bytes, as text."""
+    digits = random.hex()
+    variant = "89ab"[random[8] >> 4 & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def _dress(message: Message, scope: Scope, request: str) -> None:
     """Add what every answer carries, where the answer does not say it itself."""
     given: list[tuple[bytes, bytes]] = message["headers"]
     names = {name for name, _ in given}
-    added = [(name, value) for name, value in _ENCODED if name not in names]
-    added.append((b"x-request-id", instance.removeprefix("urn:uuid:").encode()))
+    added = _ENCODED if names.isdisjoint(_NAMES) else [item for item in _ENCODED if item[0] not in names]
+    headers = [*given, *added, (b"x-request-id", request.encode())]
     if scope.get("scheme") == "https":
-        added.append((b"strict-transport-security", b"max-age=31536000"))
-    # The media type of a problem has no charset parameter.
-    message["headers"] = [
-        (name, _PROBLEM if name == b"content-type" and value.startswith(_PROBLEM) else value) for name, value in given
-    ] + added
+        headers.append((b"strict-transport-security", b"max-age=31536000"))
+    if message["status"] >= HTTPStatus.BAD_REQUEST:
+        # The media type of a problem has no charset parameter.
+        headers = [
+            (name, _PROBLEM if name == b"content-type" and value.startswith(_PROBLEM) else value)
+            for name, value in headers
+        ]
+    message["headers"] = headers
 
 
 _ENCODED: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()] + [
     (b"cache-control", b"no-store")
 ]
+_NAMES: Final = frozenset(name for name, _ in _ENCODED)
 _PROBLEM: Final = MEDIA_TYPE.encode()
+_GONE: Final = 499
+"""What the log and the metrics say when the client went away before its request was there; nothing is sent."""
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 def _method(scope: Scope) -> str:
     method = str(scope["method"])
-    return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "OTHER"
+    return method if method in _METHODS else "OTHER"
 
 
 def _log_failure(error: Exception, problem: Problem, instance: str) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from threading import Lock
 from typing import Final
@@ -33,7 +34,9 @@ MAX_SESSIONS: Final = 1000
 PUBLIC: Final = re.compile(r"/(healthz|checkpoint|login|tile/.*|notices(/.*)?|problems/[a-z-]+|static/.*)", re.ASCII)
 """What answers without a token: liveness, public verification data, announcements, the way in."""
 
-_LOOPBACK_HOST: Final = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
+_LOOPBACK_HOST: Final = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_SECRET: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+"""What `Sessions.open` gives."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -96,22 +99,27 @@ class Sessions:
             self._expiry = {key: end for key, end in self._expiry.items() if end > now}
             while len(self._expiry) >= MAX_SESSIONS:
                 self._expiry.pop(min(self._expiry, key=self._expiry.__getitem__))
-            self._expiry[_session_key(secret)] = now + SESSION_LIFE
+            self._expiry[session_key(secret)] = now + SESSION_LIFE
         return secret
 
     def holds(self, secret: str) -> bool:
         """Whether the secret belongs to a session that has not ended."""
         with self._lock:
-            end = self._expiry.get(_session_key(secret))
+            end = self._expiry.get(session_key(secret))
         return end is not None and end > self._clock()
+
+    async def check(self, secret: str) -> bool:
+        """The same, without holding up an event loop."""
+        return self.holds(secret)
 
     def close(self, secret: str) -> None:
         """End a session; an unknown one is no error."""
         with self._lock:
-            self._expiry.pop(_session_key(secret), None)
+            self._expiry.pop(session_key(secret), None)
 
 
-def _session_key(secret: str) -> bytes:
+def session_key(secret: str) -> bytes:
+    """What is kept of a session's secret."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
@@ -129,41 +137,57 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        given: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(reversed(given))  # of a repeated header the first one counts, as for `Headers`
         self._check_host(headers)
-        self._check_origin(scope, headers)
-        if self._access.token_digest is None or PUBLIC.fullmatch(scope["path"]) or self._signed_in(headers):
+        if scope["method"] not in _SAFE:
+            _check_origin(headers)
+        if (
+            self._access.token_digest is None
+            or PUBLIC.fullmatch(scope["path"])
+            or await self._signed_in(scope, headers)
+        ):
             await self._app(scope, receive, send)
             return
         self._refused()
-        if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
+        if scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b""):
             await RedirectResponse(f"/login?next={quote(scope['path'])}", 303)(scope, receive, send)
             return
         raise RequestError("unauthenticated", "This address needs a token.", WWW_Authenticate='Bearer realm="tocsin"')
 
-    def _check_host(self, headers: Headers) -> None:
-        if self._access.loopback and _LOOPBACK_HOST.fullmatch(headers.get("host", "")) is None:
+    def _check_host(self, headers: Mapping[bytes, bytes]) -> None:
+        if self._access.loopback and not _is_loopback_name(headers.get(b"host", b"")):
             raise RequestError("misdirected", "The Host header does not name the loopback interface.")
 
-    def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Stop a browser that was sent here by another site (Fetch metadata, else Origin)."""
-        if scope["method"] in _SAFE:
-            return
-        site = headers.get("sec-fetch-site")
-        origin = headers.get("origin")
-        foreign = (
-            site not in {"same-origin", "none"}
-            if site is not None
-            else origin is not None and urlsplit(origin).netloc != headers.get("host", "")
-        )
-        if foreign:
-            raise RequestError("cross-origin", "A page of another origin made this request.")
+    async def _signed_in(self, scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            return self._access.accepts(token.strip().decode("latin-1"))
+        secret = session_secret(Headers(scope=scope)) if b"cookie" in headers else ""
+        # What nobody was given is not looked up: that may be a read of the database, for whoever asks.
+        return _SECRET.fullmatch(secret) is not None and await self._sessions.check(secret)
 
-    def _signed_in(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return self._access.accepts(token.strip())
-        return self._sessions.holds(session_secret(headers))
+
+@lru_cache(maxsize=64)
+def _is_loopback_name(host: bytes) -> bool:
+    return _LOOPBACK_HOST.fullmatch(host) is not None
+
+
+def _check_origin(headers: Mapping[bytes, bytes]) -> None:
+    """Stop a browser that was sent here by another site (Fetch metadata, else Origin)."""
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site is None and origin is None:
+        return
+    if not (site in {b"same-origin", b"none"} if site is not None else _is_host(origin, headers.get(b"host", b""))):
+        raise RequestError("cross-origin", "A page of another origin made this request.")
+
+
+def _is_host(origin: bytes | None, host: bytes) -> bool:
+    """Whether an origin is the host that was asked; what is no URL is nobody's."""
+    try:
+        return urlsplit((origin or b"").decode("latin-1")).netloc == host.decode("latin-1")
+    except ValueError:
+        return False
 
 
 def session_secret(headers: Headers) -> str:

@@ -7,9 +7,10 @@ whose routing takes longer than an append; the route stays there for the OpenAPI
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
-from itertools import zip_longest
+import re
+from collections.abc import AsyncIterator, Awaitable, Generator, Iterable, Sequence
+from functools import lru_cache
+from types import coroutine
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -17,21 +18,23 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from api.http import cloudevents
 from api.http.cloudevents import Envelope, Submission
+from api.http.groups import Groups
 from api.http.metrics import Metrics
-from api.http.problems import RefusedError, of_error
-from ledger import Ledger, Receipt
-from ledger.batch import Batch
+from api.http.problems import RefusedError, RequestError, of_error
 from ledger.errors import EventError, OverloadedError
+from ledger.exchange import Appender, Receipt
 
 PATH: Final = "/v1/events"
 MAX_WAITING: Final = 4096
 """Most requests that wait for the store."""
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-"""Most bytes of bodies that wait for the store."""
+"""Most bytes of bodies that arrive or wait for the store."""
+BODY_TIMEOUT_S: Final = 60.0
+"""Seconds in which a body has to arrive."""
 _SMALL: Final = 16 * 1024
 """Bodies up to this size are read on the event loop: going to a thread and back takes longer than that."""
 
@@ -39,27 +42,43 @@ _CREATED: Final = 201
 _OK: Final = 200
 
 
-class Ingest:
-    """Appends what arrives; the blocking ledger runs in a worker thread.
+class Answer(NamedTuple):
+    """What is sent back. `headers` as ASGI takes them."""
 
-    Small requests that arrive while a commit is under way share the next one, and its thread.
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+
+class Ingest:
+    """Appends what arrives; the blocking appender runs in threads.
+
+    Small requests that arrive while a commit is under way share the next one.
+
+    Args:
+        appender: what records events: a `Ledger`, or a way to a process that has one.
+        metrics: counts events.
+        max_waiting: most requests that wait for the appender.
+        max_waiting_bytes: most bytes of bodies that arrive or wait for it.
+        body_timeout_s: seconds in which a body has to arrive.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        appender: Appender[Any],
         metrics: Metrics,
         *,
         max_waiting: int = MAX_WAITING,
         max_waiting_bytes: int = MAX_WAITING_BYTES,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
-        self._ledger = ledger
+        self._appender = appender
+        self._groups = Groups(appender)
         self._metrics = metrics
         self._most = (max_waiting, max_waiting_bytes)
+        self._body_timeout_s = body_timeout_s
         # Touched on the event loop alone.
         self._waiting = self._waiting_bytes = 0
-        self._queue: deque[_Queued] = deque()
-        self._drain: asyncio.Task[None] | None = None
 
     async def respond(self, headers: Iterable[tuple[str, str]], body: AsyncIterator[bytes]) -> Response:
         """Answer one request. 201 when something new was recorded, 200 when all of it was known.
@@ -68,77 +87,69 @@ class Ingest:
             RequestError: the request was refused; nothing was written.
             TocsinError: the ledger refused, or too much waits for it already; nothing was written.
         """
-        envelope = cloudevents.open_envelope(headers)
-        content = await _collect(body)
-        if self._waiting >= self._most[0] or self._waiting_bytes + len(content) > self._most[1]:
-            raise OverloadedError("Too many requests are waiting for the store; nothing of this one was kept.")
-        self._waiting += 1
-        self._waiting_bytes += len(content)
+        answer = await self.accept(cloudevents.open_envelope(headers), await self.collect(body))
+        return Response(
+            answer.content,
+            answer.status,
+            {name.decode("ascii"): value.decode("ascii") for name, value in answer.headers},
+        )
+
+    async def collect(self, body: AsyncIterator[bytes]) -> bytes:
+        """Put a body together; what has arrived of it counts with what waits for the store.
+
+        Raises:
+            RequestError: the body is too large or too slow.
+            OverloadedError: too much arrives or waits already; nothing of this body was kept.
+        """
+        chunks = bytearray()
         try:
-            if len(content) > _SMALL:
+            async with asyncio.timeout(self._body_timeout_s):
+                async for chunk in body:
+                    if len(chunks) + len(chunk) > cloudevents.MAX_BYTES:
+                        raise cloudevents.too_large()
+                    if self._waiting_bytes + len(chunk) > self._most[1]:
+                        raise _overloaded()
+                    chunks += chunk
+                    self._waiting_bytes += len(chunk)
+        except TimeoutError as error:
+            # RFC 9110 section 15.5.9: the connection is not used again.
+            raise RequestError("request-timeout", "The body did not arrive in time.", Connection="close") from error
+        finally:
+            self._waiting_bytes -= len(chunks)  # `accept` counts it again, before anything else can run
+        return bytes(chunks)
+
+    async def accept(self, envelope: Envelope, content: bytes) -> Answer:
+        """Record the events of one request whose body has arrived; raises what `respond` does."""
+        size = len(content)
+        if self._waiting >= self._most[0] or self._waiting_bytes + size > self._most[1]:
+            raise _overloaded()
+        self._waiting += 1
+        self._waiting_bytes += size
+        try:
+            if size > _SMALL:
                 return await run_in_threadpool(self._append, envelope, content)
-            return await self._append_with_others(envelope, content)
+            submission = cloudevents.read(envelope, content)
+            try:
+                receipts = await self._groups.append(submission.events) if submission.events else []
+            except EventError as error:
+                raise _refused(error, submission) from error
+            return self._answer(receipts, many=submission.many)
         finally:
             self._waiting -= 1
-            self._waiting_bytes -= len(content)
+            self._waiting_bytes -= size
 
-    def _append(self, envelope: Envelope, body: bytes) -> Response:
+    def _append(self, envelope: Envelope, body: bytes) -> Answer:
         submission = cloudevents.read(envelope, body)
         try:
-            receipts = self._ledger.append(submission.events) if submission.events else []
+            receipts = self._appender.append(submission.events) if submission.events else []
         except EventError as error:
             raise _refused(error, submission) from error
         return self._answer(receipts, many=submission.many)
 
-    async def _append_with_others(self, envelope: Envelope, body: bytes) -> Response:
-        submission = cloudevents.read(envelope, body)
-        receipts: list[Receipt] = []
-        try:
-            if submission.events:
-                queued = _Queued(self._ledger.batch(submission.events), asyncio.get_running_loop().create_future())
-                self._queue.append(queued)
-                if self._drain is None:
-                    self._drain = asyncio.create_task(self._commit_queued())
-                receipts = await queued.result
-        except EventError as error:
-            raise _refused(error, submission) from error
-        return self._answer(receipts, many=submission.many)
-
-    async def _commit_queued(self) -> None:
-        """Commit what waits, together, until nothing does."""
-        try:
-            while self._queue:
-                group = list(self._queue)
-                self._queue.clear()
-                await self._commit(group)
-        finally:
-            self._drain = None
-
-    async def _commit(self, group: Sequence[_Queued]) -> None:
-        results: list[list[Receipt] | Exception] = []
-        try:
-            results = await run_in_threadpool(self._ledger.append_each, [queued.batch for queued in group])
-        except Exception as error:  # noqa: BLE001 - handed to every request that waits for it
-            results = [error] * len(group)
-        finally:
-            for queued, result in zip_longest(group, results):
-                if queued.result.done():  # the client went away
-                    continue
-                if isinstance(result, list):
-                    queued.result.set_result(result)
-                else:  # None where this was cancelled: the server stops
-                    queued.result.set_exception(result or OverloadedError("The server stops; try again later."))
-
-    def _answer(self, receipts: Sequence[Receipt], *, many: bool) -> Response:
-        new = sum(receipt.new for receipt in receipts)
-        self._metrics.add("tocsin_events_received_total", len(receipts))
-        self._metrics.add("tocsin_events_recorded_total", new)
+    def _answer(self, receipts: Sequence[Receipt], *, many: bool) -> Answer:
+        new = sum([receipt.new for receipt in receipts])
+        self._metrics.events(len(receipts), new)
         return _answer(receipts, new=new, many=many)
-
-
-class _Queued(NamedTuple):
-    batch: Batch
-    result: asyncio.Future[list[Receipt]]
 
 
 class HotPath:
@@ -155,9 +166,26 @@ class HotPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         scope["route"] = _ROUTE  # by which the metrics and the log name the request
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-        response = await self._ingest.respond(headers, _chunks(receive))
-        await response(scope, receive, send)
+        envelope = cloudevents.open_raw(scope["headers"])
+        status, headers, content = await self._ingest.accept(envelope, await self._content(receive))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _content(self, receive: Receive) -> bytes:
+        """The body; nearly always it is there with the head, and then no clock is started for it."""
+        first = receive().__await__()
+        try:
+            stop = next(first)
+        except StopIteration as arrived:
+            message: Message = arrived.value
+        else:
+            return await self._ingest.collect(_chunks(_resumed(stop, first), receive))
+        if message["type"] != "http.request" or message.get("more_body", False):
+            return await self._ingest.collect(_chunks(_at_once(message), receive))
+        content: bytes = message.get("body", b"")
+        if len(content) > cloudevents.MAX_BYTES:
+            raise cloudevents.too_large()
+        return content
 
 
 class _Route:
@@ -167,28 +195,36 @@ class _Route:
 _ROUTE: Final = _Route()
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+async def _at_once(message: Message) -> Message:
+    return message
+
+
+@coroutine
+def _resumed(stop: Any, rest: Generator[Any, Any, Message]) -> Generator[Any, Any, Message]:
+    """Go on waiting for a message that was asked for before; `stop` is what it waits for."""
+    try:
+        yield stop
+        return (yield from rest)
+    finally:
+        rest.close()  # a cancellation that comes while it waits for `stop` does not reach it otherwise
+
+
+async def _chunks(first: Awaitable[Message], receive: Receive) -> AsyncIterator[bytes]:
+    message = await first
+    while message["type"] != "http.disconnect":
         yield message.get("body", b"")
         if not message.get("more_body", False):
             return
+        message = await receive()
+    raise ClientDisconnect
 
 
 def _refused(error: EventError, submission: Submission) -> RefusedError:
     return RefusedError(of_error(error, batch=submission.many))
 
 
-async def _collect(body: AsyncIterator[bytes]) -> bytes:
-    """The whole body, refused as soon as it grows past the limit."""
-    chunks = bytearray()
-    async for chunk in body:
-        chunks += chunk
-        if len(chunks) > cloudevents.MAX_BYTES:
-            raise cloudevents.too_large()
-    return bytes(chunks)
+def _overloaded() -> OverloadedError:
+    return OverloadedError("Too many requests are waiting for the store; nothing of this one was kept.")
 
 
 def receipt_json(receipt: Receipt) -> dict[str, Any]:
@@ -196,17 +232,50 @@ def receipt_json(receipt: Receipt) -> dict[str, Any]:
     return {**receipt.as_json(), "entry_url": f"/v1/entries/{receipt.index}"}
 
 
+def receipt_text(receipt: Receipt) -> str:
+    """What the JSON encoder makes of `receipt_json`, in a fraction of the time."""
+    index = receipt.index
+    return (
+        f'{{"source":{_quoted(receipt.source)},"id":{_text(receipt.id)},"ledger":{_quoted(receipt.ledger)},'
+        f'"index":{index},"entry_hash":"{receipt.entry_hash}","accepted_at":"{receipt.accepted_at}",'
+        f'"state":"committed","schema_verdict":"{receipt.schema_verdict}","receipt_url":"/v1/entries/{index}/proof","entry_url":"/v1/entries/{index}"}}'
+    )
+
+
+_PLAIN: Final = re.compile(r"[ !#-\[\]-~]*", re.ASCII)
+"""Text that stands in JSON as it is."""
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
+"""Text that stands in a URL as it is, RFC 3986 section 2.3."""
+
+
+def _text(text: str) -> str:
+    return f'"{text}"' if _PLAIN.fullmatch(text) is not None else orjson.dumps(text).decode()
+
+
+_quoted = lru_cache(maxsize=1024)(_text)
+
+
 def event_url(source: str, event_id: str) -> str:
     """Address of an event; both parts percent-encoded whole, as a source may hold slashes."""
-    return f"/v1/events/{quote(source, safe='')}/{quote(event_id, safe='')}"
+    return f"/v1/events/{_segment(source)}/{event_id if _UNRESERVED.fullmatch(event_id) else quote(event_id, safe='')}"
 
 
-def _answer(receipts: Sequence[Receipt], *, new: int, many: bool) -> Response:
-    status = _CREATED if new else _OK
+@lru_cache(maxsize=1024)
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+_JSON: Final = (b"content-type", b"application/json")
+
+
+def _answer(receipts: Sequence[Receipt], *, new: int, many: bool) -> Answer:
     if many:
-        content: Any = {"receipts": [receipt_json(receipt) for receipt in receipts]}
-        return Response(orjson.dumps(content), status, media_type="application/json")
-    (receipt,) = receipts
-    # Location only here, where exactly one resource was made (RFC 9110 section 15.3.2).
-    headers = {"Location": event_url(receipt.source, receipt.id)} if new else None
-    return Response(orjson.dumps(receipt_json(receipt)), status, headers, media_type="application/json")
+        text = f'{{"receipts":[{",".join([receipt_text(receipt) for receipt in receipts])}]}}'
+    else:
+        text = receipt_text(receipts[0])
+    content = text.encode()
+    headers = [_JSON, (b"content-length", b"%d" % len(content))]
+    if new and not many:
+        # Location only here, where exactly one resource was made (RFC 9110 section 15.3.2).
+        headers.append((b"location", event_url(receipts[0].source, receipts[0].id).encode("ascii")))
+    return Answer(_CREATED if new else _OK, headers, content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Annotated, Final
 from urllib.parse import unquote
 
@@ -61,6 +62,7 @@ def _events(router: APIRouter, ledger: Ledger, ingest: Ingest) -> None:
             201: {"model": Receipt | Receipts, "description": "Recorded, durable, signed."},
             **problems(
                 p400="The body cannot be read.",
+                p408="The body did not arrive within a minute.",
                 p409="An event exists with other content.",
                 p413="More than 1000 events or 5 MiB.",
                 p415="A type that is not taken.",
@@ -157,12 +159,19 @@ def _tiles(router: APIRouter, ledger: Ledger, checkpoint: Callable[[], bytes]) -
                 "content": {"text/plain": {"schema": {"type": "string"}}},
                 "description": "c2sp.org/tlog-checkpoint",
             },
+            304: {"description": "Still the one whose ETag was sent in If-None-Match."},
             **problems(p404="The ledger is empty."),
         },
     )
-    def get_checkpoint() -> Response:
+    def get_checkpoint(request: Request) -> Response:
         """Size and root of the tree, signed; where the ledger has witnesses, the newest they cosigned."""
-        return Response(checkpoint(), media_type="text/plain", headers={"Cache-Control": "public, max-age=5"})
+        note = checkpoint()
+        tag = f'"{sha256(note).hexdigest()}"'
+        headers = {"Cache-Control": "public, max-age=5", "ETag": tag}
+        known = {text.strip().removeprefix("W/") for text in request.headers.get("if-none-match", "").split(",")}
+        if known & {tag, "*"}:
+            return Response(status_code=304, headers=headers)
+        return Response(note, media_type="text/plain", headers=headers)
 
     @router.get(
         "/tile/{path:path}",

@@ -7,6 +7,7 @@ what a client sent, so that the page neither grows without end nor carries perso
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from threading import Lock
 from typing import Final
 
@@ -31,23 +32,35 @@ class Metrics:
         with self._lock:
             self._plain[name] += amount
 
-    def render(self, gauges: dict[str, int]) -> str:
-        """The whole page; `gauges` are values read at this moment."""
+    def events(self, received: int, recorded: int) -> None:
+        """Count events that were acknowledged, and those of them that were new."""
+        with self._lock:
+            self._plain["tocsin_events_received_total"] += received
+            self._plain["tocsin_events_recorded_total"] += recorded
+
+    def render(self, gauges: Mapping[str, float]) -> str:
+        """The whole page; `gauges` are values read at this moment, of those named in `GAUGES`."""
         with self._lock:
             requests = sorted(self._requests.items())
             plain = {name: self._plain[name] for name in COUNTERS}
-        lines = [
-            "# HELP tocsin_http_requests_total Requests answered.",
-            "# TYPE tocsin_http_requests_total counter",
-        ]
+        lines = _head("tocsin_http_requests_total", "Requests answered.", "counter")
         for (route, method, status), count in requests:
-            labels = f'route="{route}",method="{method}",status="{status}"'
+            labels = f'route="{_label(route)}",method="{_label(method)}",status="{status}"'
             lines.append(f"tocsin_http_requests_total{{{labels}}} {count}")
         for name, value in plain.items():
-            lines += [f"# HELP {name} {COUNTERS[name]}", f"# TYPE {name} counter", f"{name} {value}"]
-        for name, value in gauges.items():
-            lines += [f"# HELP {name} {GAUGES[name]}", f"# TYPE {name} gauge", f"{name} {value}"]
+            lines += [*_head(name, COUNTERS[name], "counter"), f"{name} {value}"]
+        for name, amount in gauges.items():
+            lines += [*_head(name, GAUGES[name], "gauge"), f"{name} {amount:.15g}"]
         return "\n".join(lines) + "\n"
+
+
+def _head(name: str, text: str, kind: str) -> list[str]:
+    escaped = text.replace("\\", r"\\").replace("\n", r"\n")
+    return [f"# HELP {name} {escaped}", f"# TYPE {name} {kind}"]
+
+
+def _label(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 COUNTERS: Final = {
@@ -58,6 +71,19 @@ COUNTERS: Final = {
 }
 GAUGES: Final = {
     "tocsin_ledger_size": "Entries in the ledger.",
+    "tocsin_ledger_unconfirmed": "1 while this is a restored copy that nobody has confirmed; it signs nothing.",
+    "tocsin_ledger_waiting": "Appends of this process that wait to be written.",
+    "tocsin_witnessed_size": "Entries that a quorum of witnesses has cosigned.",
+    "tocsin_witness_lag_entries": "Entries that no quorum of witnesses has cosigned yet.",
+    "tocsin_witness_lag_seconds": "Age of the oldest entry that no quorum of witnesses has cosigned yet.",
+    "tocsin_witness_refusing": "1 while events are refused because of the witnesses.",
+    "tocsin_verification_age_seconds": "Seconds since the last verification in the background ended.",
+    "tocsin_verification_failed": "1 when the last verification in the background found damage.",
+    "tocsin_access_index_lag_entries": "Entries that the access index has not read yet.",
+    "tocsin_completeness_sealed_size": "Entries that the newest seal of the completeness index covers.",
+    "tocsin_completeness_unsealed_entries": "Entries that no seal of the completeness index covers yet.",
+    "tocsin_completeness_unread_entries": "Entries that the completeness index has not read yet.",
+    "tocsin_clock_leading": "1 when this process held the lease of the clocks at its last look.",
     "tocsin_clock_last_tick_seconds": "Unix time of the last tick of the clocks, 0 before the first.",
     "tocsin_clock_failures": "Ticks that failed since the start.",
 }

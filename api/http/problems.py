@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ledger import errors
+from ledger.recovery.errors import UnconfirmedCopyError
+from ledger.sequencing.errors import SequencerAwayError
 from ledger.vocabulary import FIELDS
 from ledger.witness.errors import AnchorOverdueError, HaltedError
 
@@ -89,6 +91,13 @@ KINDS: Final[Mapping[str, Kind]] = {
             "The request is too large",
             "One request carries at most 1000 events and 5 MiB. Split it; each part is atomic.",
         ),
+        Kind(
+            "request-timeout",
+            408,
+            "The body did not arrive in time",
+            "A body has to arrive within a minute. Nothing was written; send it again, over a slow line in smaller "
+            "parts. Repeating is safe: source and id identify the event.",
+        ),
         Kind("not-found", 404, "Not in this ledger", "Nothing is recorded under this address."),
         Kind(
             "erased",
@@ -124,6 +133,14 @@ KINDS: Final[Mapping[str, Kind]] = {
             "Retry-After. Repeating is safe: source and id identify the event.",
         ),
         Kind(
+            "sequencer-away",
+            503,
+            "The process that writes does not answer",
+            "The process that writes for all workers is not there, so whether the events were recorded is not known. "
+            "Repeat the same request after the time in Retry-After. Repeating is safe: source and id identify the "
+            "event, so nothing is recorded twice.",
+        ),
+        Kind(
             "overloaded",
             503,
             "Too much is waiting to be written",
@@ -152,6 +169,14 @@ KINDS: Final[Mapping[str, Kind]] = {
             "There is evidence, not yet looked into, that this ledger's key signed another history or that entries "
             "were lost. Nothing was written. Keep the events; whoever runs the server settles the evidence "
             "(`tocsin witness evidence`), and then it goes on.",
+        ),
+        Kind(
+            "unconfirmed-copy",
+            503,
+            "A restored copy that nobody has confirmed",
+            "This ledger was put back from a backup and may be older than what was shown to others, so it signs "
+            "nothing. Nothing was written. Keep the events; whoever runs the server confirms the copy "
+            "(`tocsin restore --confirm`) and starts the server again.",
         ),
         Kind(
             "store-full",
@@ -325,7 +350,9 @@ _MAP: Final[tuple[tuple[type[Exception], Callable[[Exception, bool], Problem]], 
     (errors.InputError, _of_input("invalid-event")),
     (AnchorOverdueError, _of_store("not-anchored", Retry_After="30")),
     (HaltedError, _of_store("halted", Retry_After="600")),
+    (UnconfirmedCopyError, _of_store("unconfirmed-copy", Retry_After="600")),
     (errors.OverloadedError, _of_store("overloaded", Retry_After="1")),
+    (SequencerAwayError, _of_store("sequencer-away", Retry_After="2")),
     (errors.StoreBusyError, _of_store("store-busy", Retry_After="1")),
     (errors.StoreFullError, _of_store("store-full")),
     (errors.StoreDamagedError, _of_store("store-damaged")),

@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from api.witness.limits import Limits, Throttle
 from ledger.errors import ConfigError, NotFoundError, TocsinError
-from ledger.witness.core import MAX_REQUEST_BYTES
+from ledger.witness.core import MAX_REQUEST_BYTES, Submission
 from ledger.witness.errors import RefusedError, Verdict
 from ledger.witness.service import Witness
 
@@ -24,12 +25,13 @@ _RETRY_AFTER_S: Final = "5"
 _log = logging.getLogger("tocsin.witness")
 
 
-def create_app(witness: Witness, prefix: str = "") -> Starlette:
+def create_app(witness: Witness, prefix: str = "", throttle: Throttle | None = None) -> Starlette:
     """Make the application.
 
     Args:
         witness: an open witness; the caller closes it after the application has shut down.
         prefix: path before both routes, such as `/tocsin`; empty for none.
+        throttle: how often it may be asked; the usual limits when left out.
 
     Raises:
         ConfigError: the prefix is not a path.
@@ -37,11 +39,21 @@ def create_app(witness: Witness, prefix: str = "") -> Starlette:
     if prefix and (not prefix.startswith("/") or prefix.endswith("/") or "{" in prefix or "//" in prefix):
         raise ConfigError("The prefix of a witness is a path such as /witness, without a slash at its end.")
 
+    limit = Throttle(Limits()) if throttle is None else throttle
+
     async def add_checkpoint(request: Request) -> Response:
+        peer = None if request.client is None else request.client.host
+        wait = limit.ask(peer)
+        if wait:
+            return _push_back(wait)
         body = await _read(request)
         if isinstance(body, Response):
             return body
         try:
+            submission = Submission.parse(body)
+            wait = limit.ask(peer, submission.checkpoint.origin)
+            if wait:
+                return _push_back(wait)
             # The store waits for the disk, and maybe for another process.
             lines = await run_in_threadpool(witness.add_checkpoint, body)
         except TocsinError as error:
@@ -49,6 +61,9 @@ def create_app(witness: Witness, prefix: str = "") -> Starlette:
         return _text(lines)
 
     async def latest(request: Request) -> Response:
+        wait = limit.ask(None if request.client is None else request.client.host)
+        if wait:
+            return _push_back(wait)
         try:
             note = await run_in_threadpool(witness.latest, request.path_params["origin_hash"])
         except TocsinError as error:
@@ -63,6 +78,12 @@ def create_app(witness: Witness, prefix: str = "") -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _push_back(wait: int) -> Response:
+    # Not in the specification, but what transparency-dev's witness answers, and clients of both understand.
+    message = f"Too many requests; ask again in {wait} seconds.\n"
+    return PlainTextResponse(message, 429, headers={"retry-after": str(wait), "connection": "close"})
 
 
 def _refuse(error: TocsinError) -> Response:

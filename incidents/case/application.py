@@ -73,9 +73,12 @@ class IncidentApplication(LedgerApplication):
         Returns:
             The short id and the leaf indices of its first events.
         """
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             with self.ledger.database.read() as connection:
                 number = store.next_number(connection, at.year)
+                # A log that was rebuilt from tiles has incidents that no table here knows.
+                while attempt and self._recorded(connection, f"INC-{at.year}-{number:04d}"):
+                    number += 1
             name = f"INC-{at.year}-{number:04d}"
             incident = make(name)
 
@@ -87,6 +90,24 @@ class IncidentApplication(LedgerApplication):
             except IntegrityError:
                 continue
         raise IncidentError("Too many incidents are being declared at once; nothing was recorded, try again.")
+
+    def _recorded(self, connection: Connection, name: str) -> bool:
+        stream = incident_uuid(self.ledger.origin, name).bytes
+        return connection.execute("SELECT 1 FROM event WHERE stream = ? LIMIT 1", (stream,)).fetchone() is not None
+
+    def last_known(self, incident: str) -> Incident | None:
+        """An incident as far as its events can be read; None where not even the first can.
+
+        What events said can be lost, with the log intact, where it was rebuilt from tiles.
+        """
+        stream = self._uuid(incident)
+        with self.ledger.database.read() as connection:
+            lost: int | None = connection.execute(
+                "SELECT min(version) FROM event WHERE stream = ? AND payload IS NULL", (stream.bytes,)
+            ).fetchone()[0]
+        if lost is not None and lost < 2:  # noqa: PLR2004 - the first event makes the incident
+            return None
+        return self.history(incident, version=None if lost is None else lost - 1)[0]
 
     def load(self, incident: str) -> Incident:
         """An incident as it stands now.

@@ -16,6 +16,7 @@ from incidents.errors import LineError
 from incidents.people.directory import Loaded, Progress
 from incidents.people.ndjson import Fields, records
 from ledger import OwnEvent
+from ledger.access import storable
 from ledger.encoding import canonical, parse
 from ledger.merkle import leaf_hash, root_hash
 from ledger.store.connection import Connection, Row
@@ -87,7 +88,7 @@ def check_entry(record: dict[str, Any], line: int, vocabulary: Mapping[str, Coll
             raise fields.fail("by_subject", f"entry {position + 1} is not a list of known data categories.") from error
     return Entry(
         line,
-        fields.text("resource", 2048),
+        storable(fields.text("resource", 2048)),
         tuple(subjects),
         categories,
         _listed(fields, "legal_classes", vocabulary),

@@ -22,7 +22,7 @@ from incidents.people.inventory import load_inventory
 from incidents.service.reading import Reading, to_utc
 from incidents.views import readmodel
 from ledger.access import Criteria
-from ledger.errors import InputError
+from ledger.errors import ErasedError, InputError
 from ledger.store.connection import Connection
 
 CLOCKWORK = "tocsin"
@@ -304,7 +304,10 @@ class Casework(Reading):
         with self.ledger.database.read() as connection:
             names = store.incidents(connection)
         for name in names:
-            held = self._app.load(name)
+            try:
+                held = self._app.load(name)
+            except ErasedError:
+                continue  # what it said last is lost; the others' clocks must not stand still for it
             if held.closed_at is not None or not held.assessments or not stale(held.assessments[-1], self.law):
                 continue
             before = held.assessments[-1].decisions

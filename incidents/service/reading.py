@@ -59,11 +59,12 @@ class Reading:
         return self.ledger.clock().astimezone(UTC)
 
     def list(self) -> list[views.IncidentSummary]:
-        """All incidents, newest first."""
+        """All incidents, newest first; one whose later events are lost is shown as it was last known."""
         with self.ledger.database.read() as connection:
             names = store.incidents(connection)
         now = self._now()
-        return [_summary(self._app.load(name), now) for name in reversed(names)]
+        known = [self._app.last_known(name) for name in reversed(names)]
+        return [_summary(held, now) for held in known if held is not None]
 
     def view(self, incident: str, *, as_of: datetime | None = None, version: int | None = None) -> views.IncidentView:
         """Everything about an incident: now, as it was known at an instant, or at a version."""

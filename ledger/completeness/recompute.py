@@ -9,7 +9,6 @@ number of entries that are in the way. It is never passed over in silence.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from ledger.errors import InputError, KeyMismatchError
 from ledger.merkle import CompactRange, leaf_hash
 from ledger.policy import parse_policy
 from ledger.proofs import verify_checkpoint
+from ledger.store.sqlite import connect
 from ledger.vocabulary import OWN_SOURCE
 
 State = Literal["matches", "mismatch", "cannot_recompute"]
@@ -181,8 +181,7 @@ def _compare(source: LogSource, index_key: bytes, survey: _Survey, progress: Pro
     for index, seal in survey.seals:
         by_size.setdefault(seal.size, []).append((index, seal))
     # An empty name makes a temporary database that SQLite spills to disk and removes when it is closed.
-    with closing(sqlite3.connect("", isolation_level=None)) as connection, closing(source.read()) as entries:
-        connection.row_factory = sqlite3.Row
+    with closing(connect("")) as connection, closing(source.read()) as entries:
         connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {store.TABLES};")
         done = 0
         for size in sorted(by_size):

@@ -16,7 +16,7 @@ from ledger.completeness.source import checked
 from ledger.completeness.trie import MapProof
 from ledger.encoding import format_time
 from ledger.entries import StoredEntry
-from ledger.errors import InputError, StoreDamagedError
+from ledger.errors import InputError, StoreBusyError, StoreDamagedError
 from ledger.policy import parse_policy
 from ledger.vault import REF
 
@@ -55,6 +55,7 @@ def subject_report(
         InputError: not the ref of a person.
         NotFoundError: the index was not sealed at that size.
         StoreDamagedError: the tables of the index do not hash to the root in the log.
+        StoreBusyError: the tables are being made again.
     """
     if REF.fullmatch(ref) is None or not ref.startswith("s_"):
         raise InputError("This is not the ref of a person; it starts with s_ and 26 letters or digits follow.")
@@ -109,9 +110,14 @@ def _look_up(ledger: Ledger, key: Key, seal: Seal) -> tuple[list[int], MapProof]
     """The list of a key and its proof at a sealed size."""
     label, size = key.label(ledger.origin), seal.root.size
     with ledger.database.read() as connection:
+        read = store.tracked(connection)
+        if read < size:
+            raise StoreBusyError(
+                f"The index is being made again and has read {read} of the {size} entries that were sealed; no report "
+                "was made. Wait for `tocsin rebuild` to end, or run it again if it was cut short."
+            )
         positions = store.positions(connection, key.kind, label, size)
-        if store.tracked(connection) == size:
-            # Only a sealing run that was cut short reads past the newest seal; prefixes are settled then, too.
+        if read == size and store.settled(connection):
             return positions, store.prove(connection, key.kind, label)
         _, proof = store.prove_at(connection, index_key(ledger), key.kind, label, size)
     return positions, proof

@@ -52,7 +52,7 @@ def log_of(ledger: Ledger) -> LogSource:
     checkpoint = ledger.checkpoint()
     size = Checkpoint.parse(split_note(checkpoint)[0]).size
     with ledger.database.read() as connection:
-        rows = connection.execute("SELECT position FROM event WHERE payload IS NULL AND position <= ?", (size,))
+        rows = connection.stream("SELECT position FROM event WHERE payload IS NULL AND position <= ?", (size,))
         claims = store.remembered(connection, [row["position"] - 1 for row in rows])
     return LogSource(ledger.origin, checkpoint, claims, lambda: _entries(ledger, size))
 

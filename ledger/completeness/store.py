@@ -5,7 +5,8 @@ the next run does not take up. The tables are a read model: nothing in them is b
 hash to a root in the log.
 
 `access_map_entry` also remembers under which labels an entry stood whose payload is erased later.
-That is how an auditor can still recompute a root that was sealed before the erasure.
+That is how an auditor can still recompute a root that was sealed before the erasure. While the tables are
+made again (`ledger.completeness.rebuild`), `access_map_claim` keeps what they said of such entries.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ledger.completeness.index import (
 from ledger.completeness.trie import BITS, FLOOR, Item, Leaf, MapProof, subtree, trace
 from ledger.entries import StoredEntry
 from ledger.errors import InputError, StoreDamagedError
-from ledger.store.connection import Connection
+from ledger.store.connection import Connection, Row
 
 NAME: Final = "access_map"
 PARTS: Final = 500
@@ -76,6 +77,12 @@ CREATE TABLE IF NOT EXISTS access_map_seal (
     unreadable INTEGER NOT NULL,
     position   INTEGER,
     PRIMARY KEY (kind, size)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS access_map_claim (
+    position INTEGER NOT NULL,
+    kind     TEXT    NOT NULL,
+    label    BLOB    NOT NULL,
+    PRIMARY KEY (position, kind, label)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tracking (
     name     TEXT PRIMARY KEY,
@@ -140,7 +147,7 @@ def absorb(
                     for label in set(claimed_labels):
                         found.setdefault((kind, label), []).append(stored.index)
             elif concerns(read_lightly(stored).type):
-                connection.execute("INSERT INTO access_map_unreadable VALUES (?)", (stored.index + 1,))
+                connection.execute("INSERT INTO access_map_unreadable (position) VALUES (?)", (stored.index + 1,))
             continue
         for key in touched(stored, read_lightly(stored)):
             label = labels.get(key) or labels.setdefault(key, key.label(origin))
@@ -212,9 +219,11 @@ def settle(connection: Connection) -> bool:
 def _hash_leaves(connection: Connection) -> list[tuple[str, int, bytes]]:
     """(kind, prefix, hash) of the first `PARTS` prefixes that changed."""
     rows = connection.execute(
-        "SELECT kind, label, count, last"
+        "SELECT leaf.kind, leaf.label, leaf.count, leaf.last"
         " FROM (SELECT kind, low, high FROM access_map_dirty ORDER BY kind, low LIMIT ?) AS dirty"
-        " CROSS JOIN access_map_key USING (kind) WHERE label BETWEEN low AND high ORDER BY kind, label",
+        # CROSS, so that SQLite goes through the short list first.
+        " CROSS JOIN access_map_key AS leaf WHERE leaf.kind = dirty.kind"
+        " AND leaf.label BETWEEN dirty.low AND dirty.high ORDER BY leaf.kind, leaf.label",
         (PARTS,),
     )
     hashed = []
@@ -224,9 +233,15 @@ def _hash_leaves(connection: Connection) -> list[tuple[str, int, bytes]]:
     return hashed
 
 
+def settled(connection: Connection) -> bool:
+    """Whether nothing waits to be hashed again."""
+    return connection.execute("SELECT 1 FROM access_map_dirty LIMIT 1").fetchone() is None
+
+
 def _put(connection: Connection, depth: int, nodes: Iterable[tuple[str, int, bytes]]) -> None:
     connection.executemany(
-        "INSERT OR REPLACE INTO access_map_node VALUES (?, ?, ?, ?)",
+        "INSERT INTO access_map_node VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (kind, depth, prefix) DO UPDATE SET hash = excluded.hash",
         [(kind, depth, prefix, node) for kind, prefix, node in nodes],
     )
 
@@ -300,7 +315,7 @@ def prove_at(connection: Connection, index_key: bytes, kind: Kind, label: bytes,
 
 
 def _leaves_at(connection: Connection, index_key: bytes, kind: Kind, size: int) -> Iterator[Leaf]:
-    rows = connection.execute(
+    rows = connection.stream(
         "SELECT label, position FROM access_map_key JOIN access_map_entry USING (number)"
         " WHERE kind = ? AND position <= ? ORDER BY label, position",
         (kind, size),
@@ -320,24 +335,46 @@ def positions(connection: Connection, kind: Kind, label: bytes, size: int) -> li
     return [row["position"] - 1 for row in rows]
 
 
-def remembered(connection: Connection, indices: Iterable[int]) -> dict[int, dict[Kind, list[bytes]]]:
+def claims(connection: Connection, start: int, stop: int) -> dict[int, dict[Kind, list[bytes]]]:
+    """What former tables said of erased entries with leaf index in [start, stop), see `access_map_claim`."""
+    found: dict[int, dict[Kind, list[bytes]]] = {}
+    rows = connection.stream(
+        "SELECT position, kind, label FROM access_map_claim WHERE position > ? AND position <= ?", (start, stop)
+    )
+    for row in rows:
+        labels = found.setdefault(row["position"] - 1, {})
+        if row["kind"]:  # else it says that the entry was read, and nothing more
+            labels.setdefault(_kind(row), []).append(row["label"])
+    return found
+
+
+def _kind(row: Row) -> Kind:
+    if row["kind"] not in KINDS or not isinstance(row["label"], bytes) or len(row["label"]) != _LABEL:
+        raise StoreDamagedError("The tables of the index hold what it never writes; run `tocsin rebuild`.")
+    kind: Kind = row["kind"]
+    return kind
+
+
+def remembered(connection: Connection, indices: Sequence[int]) -> dict[int, dict[Kind, list[bytes]]]:
     """Under which labels entries stood when they were indexed; those that were unreadable then are left out.
 
     Raises:
         StoreDamagedError: the tables hold what the index never writes.
     """
     size = tracked(connection)
-    unreadable = {row["position"] - 1 for row in connection.execute("SELECT position FROM access_map_unreadable")}
+    unreadable = {row["position"] - 1 for row in connection.stream("SELECT position FROM access_map_unreadable")}
     known: dict[int, dict[Kind, list[bytes]]] = {
         index: {} for index in indices if index < size and index not in unreadable
     }
+    wanted = frozenset(indices)
+    # Where the tables are being made again, the rest is known from before.
+    before = claims(connection, size, max(wanted, default=0) + 1)
+    known |= {index: labels for index, labels in before.items() if index in wanted}
     if not known:
         return known
-    rows = connection.execute("SELECT position, kind, label FROM access_map_key JOIN access_map_entry USING (number)")
+    rows = connection.stream("SELECT position, kind, label FROM access_map_key JOIN access_map_entry USING (number)")
     for row in rows:
         labels = known.get(row["position"] - 1)
         if labels is not None:
-            if row["kind"] not in KINDS or not isinstance(row["label"], bytes) or len(row["label"]) != _LABEL:
-                raise StoreDamagedError("The tables of the index hold what it never writes; restore a backup.")
-            labels.setdefault(row["kind"], []).append(row["label"])
+            labels.setdefault(_kind(row), []).append(row["label"])
     return known

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ledger.store.connection import Connection
+
 
 class Cases(Protocol):
     """Investigations as far as they stand in the way of forgetting. Asked outside of write transactions."""
@@ -47,3 +49,14 @@ class NoCases:
         """Unknown."""
         del case
         return None
+
+
+def incidents_moved(connection: Connection, size: int) -> bool:
+    """Whether an incident of this ledger has changed since the log had `size` entries."""
+    row = connection.execute(
+        # "/" follows "." in ASCII, so this is the range of the prefix.
+        "SELECT 1 FROM event WHERE position > ? AND topic >= 'org.tocsin.incident.'"
+        " AND topic < 'org.tocsin.incident/' LIMIT 1",
+        (size,),
+    ).fetchone()
+    return row is not None

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.errors import TocsinError
-from ledger.forgetting.events import INDEX, Standing, standing
+from ledger.forgetting.events import INDEX, LIST, Standing, standing
 from ledger.merkle import CompactRange, leaf_hash
+from ledger.store.catalogue import has_table
 from ledger.store.connection import Connection
 
-TABLE_NAME: Final = "forgotten"
+TABLE_NAME: Final = LIST
 TABLE_SQL: Final = f"CREATE TABLE {TABLE_NAME} (position INTEGER PRIMARY KEY, event INTEGER NOT NULL)"
 """As SQLite keeps it in its catalogue."""
 TABLES: Final = f"{TABLE_SQL.replace('TABLE', 'TABLE IF NOT EXISTS')};\n{INDEX}"
@@ -114,13 +115,12 @@ def read_coverage(connection: Connection) -> Coverage:
 
     The events are believed here as they stand; `verify` hashes them like every other entry.
     """
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (TABLE_NAME,)).fetchone()
     rows: Iterable[tuple[int, int]] = ()
-    if there is not None:
+    if has_table(connection, TABLE_NAME):
         # A damaged file can give any type; such a row then accounts for nothing.
         rows = (
             (position - 1, event)
-            for position, event in connection.execute("SELECT position, event FROM forgotten ORDER BY position")
+            for position, event in connection.stream("SELECT position, event FROM forgotten ORDER BY position")
             if isinstance(position, int) and isinstance(event, int) and position > 0
         )
     try:
@@ -137,7 +137,7 @@ def check_list(connection: Connection, known: Coverage) -> Iterator[tuple[str, i
             event if event >= 0 else None,
             "The list of deleted payloads is not the one that this entry commits to.",
         )
-    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (TABLE_NAME,)).fetchone() is None:
+    if not has_table(connection, TABLE_NAME):
         return
     back = connection.execute(
         "SELECT min(event.position) FROM event JOIN forgotten ON forgotten.position = event.position"

@@ -16,8 +16,9 @@ from ledger.encoding import format_time, parse
 from ledger.entries import Entry
 from ledger.errors import ErasedIdentityError, InputError, NotFoundError, StoreBusyError, TocsinError
 from ledger.exchange import OwnEvent
-from ledger.forgetting.cases import Cases, NoCases
-from ledger.forgetting.coverage import TABLES, delete_payloads
+from ledger.forgetting.cases import Cases, NoCases, incidents_moved
+from ledger.forgetting.coverage import TABLES
+from ledger.forgetting.destroying import destroy_payloads, prepare
 from ledger.forgetting.events import ERASURE_EXECUTED, ERASURE_REFUSED, Hold, erased_in, standing
 from ledger.forgetting.holding import in_vault, refs_in, touches
 from ledger.store.connection import Connection
@@ -117,10 +118,9 @@ def find(connection: Connection, ref: str, holds: Sequence[Hold] = (), *, start:
     shared: list[int] = []
     named: list[int] = []
     held: dict[str, None] = {}
-    rows = connection.execute(
-        "SELECT position, entry, payload FROM event WHERE position > ? AND instr(payload, CAST(? AS BLOB))"
-        " ORDER BY position",
-        (start, ref),
+    rows = connection.stream(
+        "SELECT position, entry, payload FROM event WHERE position > ? AND instr(payload, ?) ORDER BY position",
+        (start, ref.encode()),
     )
     for row in rows:
         index, payload = row["position"] - 1, parse(row["payload"])
@@ -164,11 +164,14 @@ def erase(
         ErasedIdentityError: it was erased before.
         ErasureRefusedError: a hold or an open investigation forbids it.
         InputError: no basis was given.
+        StoreDamagedError: what would be destroyed is not what the log signed; nothing was.
     """
     if not basis.strip() or not basis.isprintable():
         raise InputError("An erasure needs its legal basis, such as eu-gdpr:A17-1-b.", field="basis")
     ledger.database.ensure(TABLES)
     cases = cases or NoCases()
+    if payloads and ref.startswith("s_"):
+        prepare(ledger)
     for _ in range(_TRIES):
         attempt = _Attempt(
             ledger, ref, basis=basis.strip(), by=by, payloads=payloads, cases=cases, override=override.strip()
@@ -244,8 +247,9 @@ class _Attempt:
     def _execute(self, connection: Connection, first: int, found: Found) -> OwnEvent:
         alone = _present(connection, found.alone) if self._payloads else ()
         needles = _needles(connection, self._ref, alone)
+        # First what may refuse: somebody altered what would be destroyed.
+        deleted = destroy_payloads(self._ledger, connection, alone, first)
         key = self._ledger.vault.erase(connection, self._ref)
-        deleted = delete_payloads(connection, alone, first)
         named = len(found.named) + len(found.alone) - len(alone)
         data: dict[str, Any] = {
             "ref": self._ref,
@@ -267,10 +271,7 @@ class _Attempt:
 def _refuse_if_moved(connection: Connection, first: int, size: int) -> None:
     """What was decided before the transaction must still be true in it."""
     written = connection.execute("SELECT coalesce(max(position), 0) FROM event").fetchone()[0]
-    moved = connection.execute(
-        "SELECT 1 FROM event WHERE position > ? AND topic GLOB 'org.tocsin.incident.*' LIMIT 1", (size,)
-    ).fetchone()
-    if written != first or moved is not None:
+    if written != first or incidents_moved(connection, size):
         # Entries that share this commit are not in the table yet, so they could not be searched.
         raise _MovedError("The log grew while the erasure was decided; nothing was erased. Try again.")
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, cast
 from ledger.encoding import parse
 from ledger.entries import Entry
 from ledger.errors import InputError, StoreDamagedError
+from ledger.store.catalogue import has_table
 from ledger.store.connection import Connection
 from ledger.vocabulary import OWN_SOURCE
 
@@ -34,11 +35,12 @@ TYPES: Final = (
     RETENTION_EXECUTED,
     RULES_CHANGED,
 )
-"""What `read` reads. SQLite uses the partial index only where a query repeats its very words."""
+"""What `read` reads. A store uses the partial index only where a query repeats its very words."""
 
 _AMONG: Final = f"topic IN ({', '.join(repr(name) for name in TYPES)})"
-INDEX_NAME: Final = "event_forgetting"
-INDEX: Final = f"CREATE INDEX IF NOT EXISTS {INDEX_NAME} ON event (topic) WHERE {_AMONG}"
+LIST: Final = "forgotten"
+"""Table of deleted payloads, see `ledger.forgetting.coverage`; made before the first of these events, with `INDEX`."""
+INDEX: Final = f"CREATE INDEX IF NOT EXISTS event_forgetting ON event (topic) WHERE {_AMONG}"
 
 ScopeKind = Literal["person", "incident", "resource"]
 
@@ -172,8 +174,8 @@ def read(connection: Connection, naming: str = "") -> list[Recorded]:
     found = []
     sql = f"SELECT position, entry, payload FROM event WHERE {_AMONG}"  # noqa: S608 - names of this module
     if naming:
-        sql += " AND instr(payload, CAST(? AS BLOB))"
-    for row in connection.execute(f"{sql} ORDER BY position", [naming] if naming else []):
+        sql += " AND instr(payload, ?)"
+    for row in connection.execute(f"{sql} ORDER BY position", [naming.encode()] if naming else []):
         try:
             entry = Entry.decode(row["entry"])
             data = parse(row["payload"])["data"]
@@ -201,6 +203,5 @@ def standing(connection: Connection, naming: str = "") -> Standing:
 
 def erased_in(connection: Connection, ref: str) -> int | None:
     """Leaf index of the event that erased a ref, or None."""
-    indexed = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (INDEX_NAME,)).fetchone()
-    # Without the index nothing was ever forgotten here, and the whole log need not be read to know it.
-    return None if indexed is None else standing(connection, ref).erased.get(ref)
+    # Without the table nothing was ever forgotten here, and the whole log need not be read to know it.
+    return standing(connection, ref).erased.get(ref) if has_table(connection, LIST) else None

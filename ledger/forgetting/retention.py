@@ -18,20 +18,24 @@ import hashlib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fnmatch import translate
+from functools import lru_cache, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.encoding import canonical, format_time, parse
 from ledger.entries import Entry
-from ledger.errors import InputError, StoreBusyError, TocsinError
+from ledger.errors import InputError, StoreBusyError, StoreDamagedError, TocsinError
 from ledger.exchange import OwnEvent
-from ledger.forgetting.cases import Cases, NoCases
-from ledger.forgetting.coverage import TABLES, delete_payloads
+from ledger.forgetting.cases import Cases, NoCases, incidents_moved
+from ledger.forgetting.coverage import TABLES
+from ledger.forgetting.destroying import destroy_payloads, prepare
 from ledger.forgetting.events import RETENTION_EXECUTED, RULES_CHANGED, Hold, standing
 from ledger.forgetting.holding import touches
-from ledger.store.connection import Connection
+from ledger.store.connection import Connection, Row
 from ledger.store.log import read_head
 from ledger.vocabulary import OWN_SOURCE
 
@@ -43,6 +47,8 @@ BATCH: Final = 5000
 
 _FIELDS: Final = frozenset(("name", "type", "days", "action"))
 _ACTION: Final = "delete-payload"
+_VALUES: Final = 400
+"""Values in one statement; every SQLite can do with that many."""
 _LONGEST_DAYS: Final = 36_525
 _GLOB: Final = re.compile(r"[a-z0-9_.*?\[\]!^-]{1,200}", re.ASCII)
 _NAME: Final = re.compile(r"[^\W_](?:[\w .,:/()-]{0,98}[\w)])?")
@@ -160,9 +166,11 @@ def run_rules(
 
     Raises:
         RetentionHeldError: an investigation, open or on hold, has not stated yet what it rests on.
+        StoreDamagedError: what is due is not what the log signed; nothing of that batch was deleted.
     """
     ledger.database.ensure(TABLES)
     now = ledger.clock()
+    prepare(ledger)
     _note_rules(ledger, rules, by)
     kept = _Kept(ledger, cases or NoCases(), format_time(now), override.strip())
     return [
@@ -211,10 +219,9 @@ class _Kept:
             StoreBusyError: an incident changed, or was put on hold, since the investigations were asked.
         """
         holds = standing(connection).active(self._now)
-        moved = connection.execute(
-            "SELECT 1 FROM event WHERE position > ? AND topic GLOB 'org.tocsin.incident.*' LIMIT 1", (self.size,)
-        ).fetchone()
-        if moved is not None or any(hold.kind == "incident" and hold.placed >= self.size for hold in holds):
+        if incidents_moved(connection, self.size) or any(
+            hold.kind == "incident" and hold.placed >= self.size for hold in holds
+        ):
             raise StoreBusyError("Investigations changed while retention ran; run it again to go on.")
         return [hold for hold in holds if hold.kind != "incident"]
 
@@ -224,7 +231,9 @@ class _Run:
         self._ledger, self._rule, self._by, self._kept, self._batch = ledger, rule, by, kept, batch
         self._cutoff = format_time(now - timedelta(days=rule.days))
         self._last = 0
-        self._page: tuple[int, Counter[str], Counter[str]] = (0, Counter(), Counter())
+        self._matches = type_test(rule.type)
+        self._deleted: Counter[str] = Counter()
+        self._spared: Counter[str] = Counter()
 
     def run(self) -> Ran:
         with self._ledger.database.read() as connection:
@@ -233,26 +242,34 @@ class _Run:
         kept: Counter[str] = Counter()
         indices: list[int] = []
         while self._last < self._end:
-            indices += self._ledger.decide(self._decide)
-            self._last, deleted, spared = self._page
-            counts += deleted
-            kept += spared
+            due = self._find_due()
+            if due:
+                indices += self._ledger.decide(partial(self._decide, due))
+                counts += self._deleted
+                kept += self._spared
+            self._last = due[-1] if len(due) == self._batch else self._end
         return Ran(
             self._rule.name, self._cutoff, tuple(indices), dict(sorted(counts.items())), dict(sorted(kept.items()))
         )
 
-    def _decide(self, connection: Connection, first: int) -> Sequence[OwnEvent]:
+    def _find_due(self) -> list[int]:
+        """Positions of the next entries of the rule's types, at most a batch; read before writers have to wait."""
+        with self._ledger.database.read() as connection:
+            rows = connection.stream(
+                "SELECT position, topic FROM event WHERE position > ? AND position <= ? AND payload IS NOT NULL"
+                " ORDER BY position",
+                (self._last, self._end),
+            )
+            return list(islice((row["position"] for row in rows if self._matches(row["topic"])), self._batch))
+
+    def _decide(self, due: Sequence[int], connection: Connection, first: int) -> Sequence[OwnEvent]:
         holds = self._kept.holds(connection)
-        rows = connection.execute(
-            "SELECT position, entry, payload FROM event WHERE position > ? AND position <= ?"
-            " AND payload IS NOT NULL AND topic GLOB ? ORDER BY position LIMIT ?",
-            (self._last, self._end, self._rule.type, self._batch),
-        ).fetchall()
+        rows = _read(connection, due)
         counts: Counter[str] = Counter()
         kept: Counter[str] = Counter()
         chosen: list[int] = []
         for row in rows:
-            entry, index = Entry.decode(row["entry"]), row["position"] - 1
+            entry, index = self._due(row), row["position"] - 1
             if entry.source == OWN_SOURCE:
                 continue
             if index in self._kept.incidents:
@@ -262,8 +279,23 @@ class _Run:
             else:
                 counts[entry.type] += 1
                 chosen.append(index)
-        self._page = (rows[-1]["position"] if len(rows) == self._batch else self._end, counts, kept)
-        return [self._event(delete_payloads(connection, chosen, first), counts, kept)] if chosen else []
+        self._deleted, self._spared = counts, kept
+        if not chosen:
+            return []
+        return [self._event(destroy_payloads(self._ledger, connection, chosen, first), counts, kept)]
+
+    def _due(self, row: Row) -> Entry:
+        """The entry, if it is due by what it says itself: the columns and times that led to it nobody signed."""
+        try:
+            entry = Entry.decode(row["entry"])
+        except InputError:
+            entry = None
+        if entry is None or not self._matches(entry.type) or entry.recorded >= self._cutoff:
+            raise StoreDamagedError(
+                f"Entry {row['position'] - 1} is not due by what it says itself: what led to it was altered in the "
+                "database. Nothing was deleted with it. Run `tocsin verify`, then restore a backup."
+            )
+        return entry
 
     def _event(self, deleted: Mapping[str, object], counts: Mapping[str, int], kept: Mapping[str, int]) -> OwnEvent:
         data: dict[str, Any] = {
@@ -277,6 +309,24 @@ class _Run:
         if self._kept.override:
             data["override"] = self._kept.override
         return OwnEvent(RETENTION_EXECUTED, data)
+
+
+def _read(connection: Connection, positions: Sequence[int]) -> Iterator[Row]:
+    """These entries, as far as nobody else deleted their payloads meanwhile, in order."""
+    for start in range(0, len(positions), _VALUES):
+        some = positions[start : start + _VALUES]
+        yield from connection.execute(
+            # Only a number of marks is spliced in.
+            "SELECT position, entry, payload FROM event"  # noqa: S608
+            f" WHERE position IN ({', '.join('?' * len(some))}) AND payload IS NOT NULL ORDER BY position",
+            some,
+        ).fetchall()
+
+
+def type_test(pattern: str) -> Callable[[str], bool]:
+    """Whether an event type fits a rule's pattern: `*`, `?` and `[...]` as in a shell, `[!...]` or `[^...]` for not."""
+    fits = re.compile(translate(pattern.replace("[^", "[!"))).match
+    return lru_cache(maxsize=1024)(lambda topic: fits(topic) is not None)
 
 
 def recorded_before(connection: Connection, cutoff: str) -> int:

@@ -16,9 +16,10 @@ from ledger.config import read_config, write_config
 from ledger.errors import ConfigError
 from ledger.exchange import OwnEvent
 from ledger.forgetting.events import KEY_ROTATED
-from ledger.forgetting.scrub import rewrite
+from ledger.forgetting.wiping import wiping_of
 from ledger.keys import KEK_SIZE, encode_kek, fsync_directory, key_id, load_kek, write_key
 from ledger.store.connection import Connection
+from ledger.store.database import BUSY_TIMEOUT_S
 
 if TYPE_CHECKING:
     from ledger.ledger import Ledger
@@ -58,11 +59,14 @@ def rotate_vault(ledger: Ledger, uri: str, *, by: str) -> Rotated:
 
     Raises:
         ConfigError: the new key cannot be read or made.
+        StoreFullError: the disk has no room to write the store anew; nothing was changed.
         StoreDamagedError: a data key does not open under the old key; nothing was changed.
     """
     old_uri = read_config(ledger.directory).vault_key
     kek = _new_key(ledger, uri)
     rotated: list[Rotated] = []
+    wiping = wiping_of(ledger.database)
+    wiping.check_room()
 
     def decide(connection: Connection, first: int) -> Sequence[OwnEvent]:
         rotated.clear()
@@ -81,7 +85,7 @@ def rotate_vault(ledger: Ledger, uri: str, *, by: str) -> Rotated:
     if config.vault_key != uri:
         write_config(ledger.directory, replace(config, vault_key=uri))
     # Old pages of the file still hold the data keys under the old key, which may be why it is changed.
-    rewrite(ledger.database.path)
+    wiping.rewrite(timeout_s=BUSY_TIMEOUT_S)
     return rotated[0]
 
 

@@ -1,33 +1,19 @@
-"""Wiping what was deleted out of the files.
-
-SQLite with `secure_delete` overwrites what it frees, but a page that was once split or merged may keep an
-old copy of a row that was later deleted elsewhere, and the write-ahead log keeps whole old pages. So the
-database is written anew (VACUUM: only live rows are copied, and the disk space is given back), the
-write-ahead log is emptied, and the files are then searched for bytes that must be gone.
-
-Deleting is not overwriting: what a file system or a disk keeps of freed blocks is beyond a program's
-reach; docs/erasure.md says what helps (an encrypted volume).
-"""
+"""Wiping what was deleted out of the store, and recording that it was done; see `ledger.forgetting.wiping`."""
 
 from __future__ import annotations
 
-import mmap
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from ledger.errors import StoreBusyError, StoreError
+from ledger.errors import StoreError
 from ledger.exchange import OwnEvent
 from ledger.forgetting.events import ERASURE_COMPLETED, standing
-from ledger.store.database import BUSY_TIMEOUT_S, translated
+from ledger.forgetting.wiping import wiping_of
+from ledger.store.database import BUSY_TIMEOUT_S
 
 if TYPE_CHECKING:
     from ledger.ledger import Ledger
-
-_SIDES: Final = ("", "-wal", "-shm", "-journal")
 
 Copies = Callable[[Sequence[int]], Mapping[str, int]]
 """Deletes copies outside the database that belong to these erasures (leaf indices); what, and how many."""
@@ -40,8 +26,8 @@ class Scrubbed:
     Attributes:
         index: leaf index of the event that says so.
         events: leaf indices of the erasures and retention runs that are now finished.
-        freed: bytes by which the database file became smaller.
-        searched: byte strings that were searched for, and not found.
+        freed: bytes by which the store became smaller.
+        searched: byte strings that were searched for, and not found; 0 where the store's files are out of reach.
         copies: what was deleted outside the database, by kind.
     """
 
@@ -83,63 +69,28 @@ def finish(
     Args:
         ledger: where.
         by: ref of who ordered it.
-        needles: bytes that must be gone from the database's files.
+        needles: bytes that must be gone from the store's files.
         copies: deletes copies outside the database.
         timeout_s: how long to wait for other processes that are reading.
 
     Raises:
+        StoreFullError: the disk has no room for it; nothing was done.
         StoreBusyError: another process is reading an old state; repeat it.
         StoreError: bytes that must be gone are still there; nothing was recorded.
     """
     events = unfinished(ledger)
     if not events:
         return None
+    wiping = wiping_of(ledger.database)
+    wiping.check_room()
     removed = dict(copies(events))
-    freed = rewrite(ledger.database.path, timeout_s=timeout_s)
-    if search(ledger.database.path, needles):
+    freed = wiping.rewrite(timeout_s=timeout_s)
+    if wiping.search(needles):
         raise StoreError(
-            f"Bytes of what was erased are still found in {ledger.database.path} after it was written anew; "
+            f"Bytes of what was erased are still found in {ledger.database.place} after it was written anew; "
             "is another program keeping its old pages? Stop other programs and run `tocsin erase --finish`."
         )
-    data = {"events": list(events), "method": "rewritten", "searched": len(needles), "copies": removed, "by": by}
+    searched = len(needles) if wiping.searches else 0
+    data = {"events": list(events), "method": wiping.method, "searched": searched, "copies": removed, "by": by}
     [index] = ledger.record([OwnEvent(ERASURE_COMPLETED, data)])
-    return Scrubbed(index, events, freed, len(needles), removed)
-
-
-def rewrite(path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> int:
-    """Write the database file anew and empty its write-ahead log; returns the bytes saved.
-
-    Needs as much free disk space as the database takes. A crash leaves the old file or the new one.
-
-    Raises:
-        StoreBusyError: somebody is reading an old state, so the write-ahead log cannot be emptied.
-        StoreError: the disk refused.
-    """
-    before = path.stat().st_size
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    with (
-        translated(path),
-        closing(sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None)) as connection,
-    ):
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")
-        connection.execute("VACUUM")
-        # VACUUM itself leaves one frame of each page in the write-ahead log.
-        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-    if busy:
-        raise StoreBusyError(
-            f"{path.name} was written anew, but another process is reading its old state, so traces remain in the "
-            "write-ahead log. Run `tocsin erase --finish` when that process has ended its reading."
-        )
-    return max(0, before - path.stat().st_size)
-
-
-def search(path: Path, needles: Sequence[bytes]) -> int:
-    """How many of the byte strings are found in the database's files."""
-    found: set[bytes] = set()
-    for side in _SIDES:
-        file = path.with_name(path.name + side)
-        if needles and file.is_file() and file.stat().st_size:
-            with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                found.update(needle for needle in needles if content.find(needle) >= 0)
-    return len(found)
+    return Scrubbed(index, events, freed, searched, removed)

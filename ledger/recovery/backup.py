@@ -24,10 +24,9 @@ import fcntl
 import hashlib
 import os
 import re
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -39,9 +38,10 @@ from ledger.errors import ConfigError, NoteError
 from ledger.keys import fsync_directory, read_key, write_key
 from ledger.notes import Signer, Verifier, open_note, sign_note, split_note
 from ledger.recovery.errors import BackupDamagedError, BackupError
-from ledger.store.database import translated
 from ledger.store.log import read_checkpoint, read_head
+from ledger.store.sqlite import connect, translated
 from ledger.wire import format_base64, parse_base64, parse_decimal
+from ledger.wrapping import State
 
 SUFFIX: Final = ".tocsin"
 _HEADER: Final = "tocsin.org/backup/v1"
@@ -50,7 +50,6 @@ _FOOTER_SIZE: Final = 49
 _LABELS: Final = ("origin", "size", "root", "database", "taken", "config")
 _MAX_MANIFEST: Final = 1_000_000
 _CHUNK: Final = 1 << 20
-_PAGES: Final = 4096
 
 Progress = Callable[[int, int], None]
 """Called with (done, total), in pages or bytes."""
@@ -209,7 +208,7 @@ def take_backup(
         raise BackupError(f"{path} exists; a backup is never overwritten. Choose another name.")
     try:
         with _claimed(part):
-            _copy(ledger, part, progress)
+            ledger.database.copy_to(part, progress)
             manifest = _describe(ledger, part, moment)
             note = sign_note(manifest.format(), [key])
             with part.open("r+b") as file:
@@ -261,21 +260,10 @@ def write_keys(ledger: Ledger, path: Path) -> None:
     write_key(path, f"signing {signing}\nvault {vault}")
 
 
-def _copy(ledger: Ledger, part: Path, progress: Progress) -> None:
-    # The read transaction holds one state of the database, so that writers cannot make the copy start again.
-    with (
-        translated(part),
-        closing(sqlite3.connect(part, isolation_level=None)) as target,
-        ledger.database.read() as source,
-    ):
-        source.execute("SELECT size FROM head").fetchone()
-        source.backup(target, pages=_PAGES, progress=lambda _status, left, total: progress(total - left, total))
-
-
 def _describe(ledger: Ledger, part: Path, moment: str) -> Manifest:
     """Read what was really copied, not what the ledger says by now."""
-    with translated(part), closing(sqlite3.connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
+    with translated(part), closing(connect(f"{part.absolute().as_uri()}?immutable=1", uri=True)) as connection:
+        State.read(connection)  # refuses what a moved ledger left behind
         head = read_head(connection)
         checkpoint = Checkpoint.parse(split_note(read_checkpoint(connection))[0])
     if checkpoint != Checkpoint(ledger.origin, head.size, head.root):
@@ -285,7 +273,8 @@ def _describe(ledger: Ledger, part: Path, moment: str) -> Manifest:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
         length = file.tell()
-    config = format_config(read_config(ledger.directory))
+    # A restored copy lies in a file; and the url of a server may hold a password.
+    config = format_config(replace(read_config(ledger.directory), store=None))
     return Manifest(ledger.origin, head.size, head.root, digest.hexdigest(), length, moment, config)
 
 

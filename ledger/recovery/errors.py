@@ -19,3 +19,11 @@ class BackupDamagedError(VerificationError):
 
 class RotationError(VerificationError):
     """A change of the signing key is not vouched for by both keys."""
+
+
+class MirrorError(VerificationError):
+    """Published tiles are not what the log signed, or not of this log, or not enough of them; nothing was changed."""
+
+
+class MirrorUnreachableError(TocsinError):
+    """Published tiles cannot be had from where they should be; nothing was changed."""

@@ -14,26 +14,29 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from ledger import Ledger, OwnEvent
-from ledger.config import CONFIG, DATABASE, Config, Restored, read_config, write_config
+from ledger.config import CONFIG, DATABASE, Config, KeyPeriod, Restored, read_config, write_config
 from ledger.encoding import parse
-from ledger.errors import ConfigError, NotFoundError
+from ledger.errors import ConfigError
 from ledger.findings import Findings
-from ledger.keys import fsync_directory, load_kek, write_key
+from ledger.keys import fsync_directory, load_kek, make_directories, write_key
 from ledger.notes import Verifier, split_note
 from ledger.policy import Policy
 from ledger.recovery.backup import Backup, Progress
 from ledger.recovery.commit import commit_alone
 from ledger.recovery.errors import BackupDamagedError, BackupError
+from ledger.recovery.lostpayloads import REBUILT, Noted
 from ledger.recovery.succession import Predecessor
+from ledger.store.connection import Connection
 from ledger.store.database import Database
 from ledger.store.log import read_checkpoint
+from ledger.store.sqlite import SqliteDatabase
 from ledger.vault import Vault
 from ledger.verify import verify_database
 from ledger.witness import records
@@ -44,7 +47,8 @@ from ledger.witness.view import View
 
 RESTORED: Final = "org.tocsin.backup.restored.v1"
 _WAYS_ON: Final = (
-    "Restore a newer backup if there is one. If the missing entries are lost for good, begin a log that continues "
+    "Restore a newer backup if there is one, or rebuild the missing entries from published tiles (`tocsin restore "
+    "--from-tiles SOURCE --data DIRECTORY`). If the missing entries are lost for good, begin a log that continues "
     "this one: `tocsin restore FILE --new-origin NAME --data NEW_DIRECTORY` (docs/operations.md)."
 )
 
@@ -56,7 +60,7 @@ def check_backup(backup: Backup, progress: Progress = lambda _done, _total: None
         BackupDamagedError: the file or the log in it is damaged; the message names the damage.
     """
     with tempfile.TemporaryDirectory(prefix="tocsin-restore-") as place:
-        return _unpack(backup, Path(place), progress)
+        return unpack(backup, Path(place), progress)
 
 
 def restore(
@@ -82,15 +86,14 @@ def restore(
         BackupError: the directory holds something, or cannot be written.
         BackupDamagedError: the file or the log in it is damaged; nothing was put in place.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise BackupError(f"{directory} is not empty; a restoration never overwrites. Choose a new directory.")
+    check_new(directory)
     try:
-        with _stage(directory) as stage:
-            findings = _unpack(backup, stage, progress, keys)
+        with staged(directory) as stage:
+            findings = unpack(backup, stage, progress, keys)
             manifest = backup.manifest
             name = entropy(16).hex()
             copy = Restored(name, manifest.size, manifest.root.hex(), manifest.taken, manifest.digest)
-            write_config(stage, replace(backup.config, restored=copy, instance=name))
+            write_config(stage, replace(backup.config, restored=copy, instance=name, store=None))
             stage.rename(directory)
         fsync_directory(directory.parent)
     except OSError as error:
@@ -98,10 +101,20 @@ def restore(
     return findings
 
 
+def check_new(directory: Path) -> None:
+    """Refuse to restore where something is.
+
+    Raises:
+        BackupError: the directory is not empty.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise BackupError(f"{directory} is not empty; a restoration never overwrites. Choose a new directory.")
+
+
 @contextmanager
-def _stage(directory: Path) -> Iterator[Path]:
+def staged(directory: Path) -> Iterator[Path]:
     """A new directory beside the final one; gone when the block ends, unless it was renamed."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(directory.parent)
     stage = directory.parent / f".{directory.name}.restoring"
     stage.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(stage, os.O_RDONLY)
@@ -120,7 +133,18 @@ def _stage(directory: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _unpack(backup: Backup, place: Path, progress: Progress, keys: Mapping[str, str] | None = None) -> Findings:
+def unpack(backup: Backup, place: Path, progress: Progress, keys: Mapping[str, str] | None = None) -> Findings:
+    """Copy the database out of a backup and verify everything in it.
+
+    Args:
+        backup: the backup.
+        place: a directory.
+        progress: called now and then.
+        keys: of those of `write_keys`, the ones to put in place.
+
+    Raises:
+        BackupDamagedError: the file or the log in it is damaged.
+    """
     with (place / DATABASE).open("xb") as file:
         backup.extract(file, progress)
         file.flush()
@@ -130,8 +154,8 @@ def _unpack(backup: Backup, place: Path, progress: Progress, keys: Mapping[str, 
         for uri, text in ((config.signing_key, keys.get("signing")), (config.vault_key, keys.get("vault"))):
             if uri.startswith("file:") and text is not None:
                 write_key(place / uri.removeprefix("file:"), text)
-    with closing(Database(place / DATABASE)) as database:
-        findings = verify_database(database, config.vkey, vault=_vault(database, config, place), progress=progress)
+    with closing(SqliteDatabase(place / DATABASE)) as database:
+        findings = verify_database(database, config.vkey, vault=open_vault(database, config, place), progress=progress)
     if findings.damage:
         first = findings.damage[0]
         where = "" if first.index is None else f" at entry {first.index}"
@@ -141,11 +165,13 @@ def _unpack(backup: Backup, place: Path, progress: Progress, keys: Mapping[str, 
     return findings
 
 
-def _vault(database: Database, config: Config, place: Path) -> Vault | None:
+def open_vault(database: Database, config: Config, place: Path) -> Vault | None:
+    """The vault for verifying, or None without its key: then its rows stay unopened, and the result says so."""
     try:
-        vault = Vault(database, load_kek(config.vault_key, place), config.origin, lambda _size: b"")
+        kek = load_kek(config.vault_key, place)
+        vault = Vault(database, kek, config.origin, lambda _size: b"", lambda uri: load_kek(uri, place))
     except ConfigError:
-        return None  # without the key the vault's rows stay unopened, and the result says so
+        return None
     vault.unlock(config.vault_key)
     return vault
 
@@ -239,19 +265,36 @@ def _confirm(ledger: Ledger, how: Mapping[str, Any]) -> None:
         raise BackupError("This ledger is not an unconfirmed restored copy; there is nothing to confirm.")
     backup = {"size": copy.size, "root": copy.root, "taken": copy.taken, "database": copy.database}
     event = OwnEvent(RESTORED, {"restoration": copy.id, "backup": backup, "reason": None, **how})
+
+    def make(connection: Connection, first: int) -> Sequence[OwnEvent]:
+        # Only now may the log say what it lost when it was rebuilt from tiles.
+        noted = Noted.read(connection)
+        if noted.pending is None:
+            return [event]
+        Noted((*noted.events, first + 1), None).write(connection)
+        return [event, OwnEvent(REBUILT, noted.pending.data())]
+
     # A kill between the entry and the configuration must not lead to a second entry.
     if not _recorded(ledger, copy):
-        commit_alone(ledger, lambda _connection, _first: [event], [ledger.signer])
+        commit_alone(ledger, make, [ledger.signer])
     write_config(ledger.directory, replace(config, restored=None))
     ledger.reload()
 
 
 def _recorded(ledger: Ledger, copy: Restored) -> bool:
-    with suppress(NotFoundError):
-        stored = ledger.entry(copy.size)
-        if stored.decode().type == RESTORED and stored.payload is not None:
-            return bool(parse(stored.payload)["data"]["restoration"] == copy.id)
+    # Nothing else is signed until the configuration is changed, so it is among the last two.
+    for stored in ledger.entries(ledger.size() - 2):
+        payload = stored.payload if stored.decode().type == RESTORED else None
+        if payload is not None and parse(payload)["data"]["restoration"] == copy.id:
+            return True
     return False
+
+
+def signed_in_time(seen: Sighting, keys: Sequence[KeyPeriod]) -> bool:
+    """Whether what a witness shows was signed by a key of the log within the sizes that this key signs."""
+    signed = {(item.name, item.key_id) for item in split_note(seen.note)[1]}
+    in_time = [key for key in keys if key.last is None or seen.checkpoint.size <= key.last]
+    return any((each.name, each.key_id) in signed for each in (Verifier.from_vkey(key.vkey) for key in in_time))
 
 
 def predecessor_of(backup: Backup, reason: str, seen: Sighting | None = None) -> Predecessor:
@@ -266,8 +309,8 @@ def predecessor_of(backup: Backup, reason: str, seen: Sighting | None = None) ->
         BackupDamagedError: the backup is damaged.
     """
     with tempfile.TemporaryDirectory(prefix="tocsin-restore-") as place:
-        _unpack(backup, Path(place), lambda _done, _total: None)
-        with closing(Database(Path(place) / DATABASE)) as database, database.read() as connection:
+        unpack(backup, Path(place), lambda _done, _total: None)
+        with closing(SqliteDatabase(Path(place) / DATABASE)) as database, database.read() as connection:
             note = read_checkpoint(connection)
     if seen is not None and seen.checkpoint.size > backup.manifest.size:
         note = seen.note

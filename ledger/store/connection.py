@@ -1,7 +1,7 @@
 """What the rest of Tocsin asks of a database connection, whichever store is behind it.
 
-The statements are written once, in the SQL that SQLite and PostgreSQL share, with `?` for each value.
-What differs between the two stands in the drivers: see `Dialect`.
+The statements are written once, in the SQL that SQLite and PostgreSQL share, with `?` for each value;
+`ledger.store.dialect` puts into PostgreSQL's words the little that the two say differently.
 """
 
 from __future__ import annotations
@@ -42,7 +42,26 @@ class Connection(Protocol):
     """A connection inside the transaction that `Database.read` or `Database.write` opened."""
 
     def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Cursor:
-        """Run one statement."""
+        """Run one statement. Its whole result may be held in memory: use `stream` where that can be long."""
+
+    def tuples(self, sql: str, values: Sequence[Any] = ..., /) -> list[tuple[Any, ...]]:
+        """The whole result of a SELECT as plain tuples, which cost less than a `Row` each."""
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> Cursor:
         """Run one statement once for each row of values."""
+
+    def stream(self, sql: str, values: Sequence[Any] = ..., /) -> Iterator[Any]:
+        """Rows of a SELECT one after the other, in bounded memory; other statements may run in between."""
+
+    def insert(self, table: str, columns: str, rows: Sequence[Sequence[Any]], /, *, keep: bool = False) -> int:
+        """Insert many rows in the store's fastest way.
+
+        Args:
+            table: its name.
+            columns: their names with commas between.
+            rows: values, all of one width; all values of a column are of one type or None.
+            keep: leave rows alone that are there already, by any unique key.
+
+        Returns:
+            How many rows were written.
+        """

@@ -8,8 +8,7 @@ whenever 256 below it are complete; the ragged right edge of level 0 is hashed f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Any, Final
+from typing import Final
 
 from ledger.entries import StoredEntry
 from ledger.errors import NotFoundError, StoreDamagedError
@@ -20,8 +19,6 @@ from ledger.tiles import TILE_WIDTH
 
 _PAGE: Final = 1000
 _HASH: Final = 32
-_ROWS: Final = 50
-"""Rows per INSERT: the time for one row falls little beyond that, and every SQLite can do with 400 values."""
 
 
 def read_head(connection: Connection) -> Head:
@@ -75,11 +72,7 @@ def write_sealed(connection: Connection, before: Head, sealed: Sealed, note: byt
         ).rowcount
     if changed != 1:
         return False
-    insert_many(
-        connection,
-        "INSERT INTO event (position, stream, version, topic, entry, chain, salt, payload) VALUES",
-        sealed.rows,
-    )
+    connection.insert("event", "position, stream, version, topic, entry, chain, salt, payload", sealed.rows)
     connection.executemany("INSERT INTO tile VALUES (0, ?, ?)", sealed.tiles)
     for level, first, hashes in sealed.nodes:
         _grow_level(connection, level, first, hashes)
@@ -87,38 +80,13 @@ def write_sealed(connection: Connection, before: Head, sealed: Sealed, note: byt
     return True
 
 
-def insert_many(connection: Connection, statement: str, rows: Sequence[Sequence[Any]], end: str = "") -> int:
-    """Insert rows many at a time, which takes two thirds of the time that one at a time takes.
-
-    Args:
-        connection: a write transaction.
-        statement: up to and with `VALUES`.
-        rows: all of one width.
-        end: what follows the values, such as `ON CONFLICT DO NOTHING`.
-
-    Returns:
-        How many rows were written.
-    """
-    if not rows:
-        return 0
-    one = f"({', '.join('?' * len(rows[0]))})"
-    whole = len(rows) - len(rows) % _ROWS
-    written = 0
-    for start in range(0, whole, _ROWS):
-        values = list(chain.from_iterable(rows[start : start + _ROWS]))
-        written += connection.execute(f"{statement} {', '.join([one] * _ROWS)} {end}", values).rowcount
-    if whole < len(rows):
-        written += connection.executemany(f"{statement} {one} {end}", rows[whole:]).rowcount
-    return written
-
-
 def _grow_level(connection: Connection, level: int, first: int, hashes: Sequence[bytes]) -> None:
     while hashes:
         number, place = divmod(first, TILE_WIDTH)
         fitting = hashes[: TILE_WIDTH - place]
         connection.execute(
-            "INSERT INTO tile VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE"
-            " SET hashes = CAST(hashes || excluded.hashes AS BLOB)",
+            "INSERT INTO tile VALUES (?, ?, ?) ON CONFLICT (level, number) DO UPDATE"
+            " SET hashes = CAST(tile.hashes || excluded.hashes AS BLOB)",
             (level, number, b"".join(fitting)),
         )
         hashes = hashes[len(fitting) :]

@@ -26,12 +26,12 @@ from eventsourcing.persistence import (
 from ledger.errors import ErasedError
 from ledger.seal import Draft
 from ledger.store.connection import Connection, Row
-from ledger.store.database import Database
+from ledger.store.database import Database, Watch
 from ledger.store.sequencer import Sequencer, VersionConflictError
 from ledger.vocabulary import OWN_SOURCE
 
-_POLL_S: Final = 0.05
-"""How often a subscription looks for events of other processes."""
+_LOOK_S: Final = 0.25
+"""How long a subscription waits for news before it looks again, and sees whether it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class LedgerRecorder(ProcessRecorder):
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """Iterate over events as they are recorded, by this or another process."""
-        return _PollingSubscription(self, gt, topics)
+        return _Subscription(self, self._database.watch(), gt, topics)
 
     def insert_tracking(self, tracking: Tracking) -> None:
         """Record how far a projection got.
@@ -162,17 +162,26 @@ class LedgerRecorder(ProcessRecorder):
         return None if row is None else int(row["position"])
 
 
-class _PollingSubscription(ListenNotifySubscription[ApplicationRecorder]):
-    """Looks again every 50 ms: SQLite does not tell one process what another has written."""
+class _Subscription(ListenNotifySubscription[ApplicationRecorder]):
+    """Looks again whenever the store says that the log may have grown.
+
+    The watch begins before the first look, so that nothing is committed unseen between the two.
+    """
+
+    def __init__(self, recorder: LedgerRecorder, watch: Watch, gt: int | None, topics: Sequence[str]) -> None:
+        self._watch = watch
+        super().__init__(recorder, gt, topics)
 
     def _loop_on_pull(self) -> None:
         try:
             while not self._has_been_stopped:
                 self._pull()
-                self._has_been_notified.wait(_POLL_S)
+                self._watch.wait(_LOOK_S)
         except BaseException as error:  # noqa: BLE001 - handed to the iterating thread, as the library does
             self._thread_error = self._thread_error or error
             self.stop()
+        finally:
+            self._watch.close()
 
 
 def _draft(event: StoredEvent) -> Draft:
@@ -201,7 +210,10 @@ def _insert_tracking(connection: Connection, tracking: Tracking) -> None:
 def _payload(row: Row) -> bytes:
     payload: bytes | None = row["payload"]
     if payload is None:
-        raise ErasedError(f"Version {row['version']} of this stream was erased; it cannot be loaded any more.")
+        raise ErasedError(
+            f"What version {row['version']} of this stream said is gone: it was erased, or lost before the log was "
+            "rebuilt from tiles. The stream cannot be loaded past the version before."
+        )
     return payload
 
 

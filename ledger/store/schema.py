@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = b"1"
 """Raised whenever a change of these tables needs a migration."""
+
+VERSIONS: Final = (VERSION, 1)
+"""What `meta` may say; the number is how the first ledgers wrote it."""
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS meta (

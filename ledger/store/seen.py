@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ledger.cloudevents import CloudEvent
+from ledger.entries import Entry
 from ledger.errors import EventConflictError
-from ledger.store.connection import Connection
-from ledger.store.log import insert_many
+from ledger.store.connection import Connection, Row
 
 _MOST_SOURCES: Final = 10_000
+UNKNOWN: Final = b""
+"""Fingerprint of an event whose content is lost, see `ledger.recovery.fromtiles`. A repetition cannot be compared
+with it; it is taken for the same if type and time are, so that nothing is ever recorded twice."""
 _INSERT: Final = "INSERT INTO seen (source, id, position, digest) VALUES"
 
 
@@ -56,17 +59,18 @@ class Seen:
         Raises:
             EventConflictError: an id was used before for other content.
         """
+        number_of = {uri: self._number(connection, uri, numbers) for uri in dict.fromkeys(e.source for e in events)}
         rows = [
-            (self._number(connection, event.source, numbers), event.id, first + offset, digest)
+            (number_of[event.source], event.id, first + offset, digest)
             for offset, (event, digest) in enumerate(zip(events, digests, strict=True), 1)
         ]
         # Mostly all are new; then the index is gone through once for each, and nothing is looked up.
-        if insert_many(connection, _INSERT, rows, "ON CONFLICT DO NOTHING") == len(rows):
+        if connection.insert("seen", "source, id, position, digest", rows, keep=True) == len(rows):
             return [(first + offset, True) for offset in range(len(rows))]
         connection.executemany(
             "DELETE FROM seen WHERE source = ? AND id = ? AND position > ?", [(row[0], row[1], first) for row in rows]
         )
-        return _one_by_one(connection, rows, first)
+        return _one_by_one(connection, events, rows, first)
 
     def _number(self, connection: Connection, uri: str, found: dict[str, int]) -> int:
         number = self._numbers.get(uri) or found.get(uri)
@@ -78,7 +82,7 @@ class Seen:
 
 
 def _one_by_one(
-    connection: Connection, rows: Sequence[tuple[int, str, int, bytes]], first: int
+    connection: Connection, events: Sequence[CloudEvent], rows: Sequence[tuple[int, str, int, bytes]], first: int
 ) -> list[tuple[int, bool]]:
     placed: list[tuple[int, bool]] = []
     index = first
@@ -90,7 +94,7 @@ def _one_by_one(
             connection.execute(f"{_INSERT} (?, ?, ?, ?)", (source, event_id, index + 1, digest))
             placed.append((index, True))
             index += 1
-        elif row["digest"] != digest:
+        elif row["digest"] != digest and not _may_be(connection, row, events[number]):
             raise EventConflictError(
                 f"Event {number}: its (source, id) was used before for an event with other content. "
                 "Give a new event a new id.",
@@ -100,3 +104,12 @@ def _one_by_one(
         else:
             placed.append((int(row["position"]) - 1, False))
     return placed
+
+
+def _may_be(connection: Connection, seen: Row, event: CloudEvent) -> bool:
+    """Whether an event may be the one whose content is lost, by what its entry still tells."""
+    if seen["digest"] != UNKNOWN:
+        return False
+    row = connection.execute("SELECT entry FROM event WHERE position = ?", (seen["position"],)).fetchone()
+    entry = Entry.decode(row["entry"])
+    return entry.type == event.type and event.time in (None, entry.time)

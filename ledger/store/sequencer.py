@@ -10,7 +10,6 @@ update names the head it extends.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,14 @@ from uuid import UUID
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import format_time
 from ledger.entries import SALT_SIZE
-from ledger.errors import OverloadedError, StoreBusyError, StoreError, TocsinError
+from ledger.errors import (
+    OverloadedError,
+    StoreBusyError,
+    StoreError,
+    StoreFullError,
+    TocsinError,
+    UnknownOutcomeError,
+)
 from ledger.notes import Signer, sign_note
 from ledger.seal import EMPTY, Draft, Head, Sealed, seal
 from ledger.store.connection import Connection
@@ -110,6 +116,11 @@ class Sequencer:
         self._lock = threading.Lock()
         self._tail: _Tail | None = None  # guarded by _lock; dropped after any failure
 
+    @property
+    def waiting(self) -> int:
+        """Units that wait to be written."""
+        return len(self._queue)
+
     def submit(self, prepare: Prepare, also: Also | None = None) -> tuple[int, ...]:
         """Append a unit and return the leaf indices of its events once they are durable.
 
@@ -164,12 +175,15 @@ class Sequencer:
         for apart in (False, True) if len(group) > 1 else (False,):
             try:
                 self._commit(group, apart=apart)
+            except _StoreFailedError as failed:
+                # One by one they would meet the same, each after as long a wait; or be written a second time.
+                _refuse(group, failed.error)
+                return
             except Exception as error:  # noqa: BLE001 - handed to the caller whose unit it is
                 if len(group) == 1:
                     group[0].result = error
             except BaseException:
-                for unit in group:
-                    unit.result = StoreError("The writing was interrupted; nothing was kept. Try again.")
+                _refuse(group, StoreError("The writing was interrupted; nothing was kept. Try again."))
                 raise
             else:
                 return
@@ -182,13 +196,34 @@ class Sequencer:
         try:
             with self._database.write() as connection:
                 self._write(connection, group, attempt, apart=apart)
-        except BaseException:
+                attempt.written = True
+        except BaseException as error:
             self._tail = None
-            # A commit can fail after it became durable; the log tells which of the two happened.
-            if attempt.sealed is None or not self._holds(attempt.sealed.head):
+            if not self._became_durable(attempt, error):
                 raise
         for unit, result in attempt.results(group):
             unit.result = result
+
+    def _became_durable(self, attempt: _Attempt, error: BaseException) -> bool:
+        """Whether an attempt that ended in an error is in the log all the same.
+
+        Raises:
+            _StoreFailedError: this cannot be told, or the store will not take the group's other units either.
+        """
+        lost = isinstance(error, StoreBusyError | StoreFullError) and error.__cause__ is not None
+        if not attempt.written:
+            if lost and isinstance(error, StoreError):
+                raise _StoreFailedError(error) from error
+            return False
+        # A commit can fail after it became durable; the log tells which of the two happened.
+        held = None if attempt.sealed is None else self._holds(attempt.sealed.head)
+        if held is None and isinstance(error, Exception):
+            unknown = UnknownOutcomeError(
+                "The store was lost while it committed, so what was under way may or may not be recorded, whole. "
+                "Events may be sent again; of anything else see first whether it is there."
+            )
+            raise _StoreFailedError(error if attempt.sealed is None and not lost else unknown) from error
+        return bool(held)
 
     def _write(self, connection: Connection, group: Sequence[_Unit], attempt: _Attempt, *, apart: bool) -> None:
         head = attempt.before = read_head(connection)
@@ -237,24 +272,38 @@ class Sequencer:
         note = sign_note(checkpoint.format(), [self._signer])
         try:
             written = write_sealed(connection, head, sealed, note)
-        except sqlite3.IntegrityError as error:
+        except self._database.conflicts as error:
             raise VersionConflictError(
                 "Another writer recorded this version of the stream first; nothing was written. "
                 "Load the current state and try again.",
             ) from error
         if not written:
             raise StoreBusyError("The log grew while this batch was being written; nothing was lost. Try again.")
+        self._database.grown(connection, sealed.head.size)
         self._tail = _Tail(sealed.head, sealed.tail)
         return sealed
 
-    def _holds(self, head: Head) -> bool:
-        """Whether the log went through `head`; another process may have appended since."""
+    def _holds(self, head: Head) -> bool | None:
+        """Whether the log went through `head`, after which others may have appended; None if the store is away."""
         try:
-            with self._database.read() as connection:
+            with self._database.settled() as connection:
                 row = connection.execute("SELECT chain FROM event WHERE position = ?", (head.size,)).fetchone()
         except TocsinError:
-            return False
+            return None
         return row is not None and row["chain"] == head.chain
+
+
+def _refuse(group: Sequence[_Unit], error: Exception) -> None:
+    for unit in group:
+        unit.result = error
+
+
+class _StoreFailedError(Exception):
+    """The store failed a whole group; `error` is for each of its units."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -263,6 +312,7 @@ class _Attempt:
     places: dict[_Unit, range] = field(default_factory=dict)
     refused: dict[_Unit, TocsinError] = field(default_factory=dict)
     sealed: Sealed | None = None
+    written: bool = False
 
     def results(self, group: Sequence[_Unit]) -> Iterator[tuple[_Unit, Committed | Exception]]:
         """What became of each unit, given that the attempt is durable."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ledger.config import DATABASE, read_config
+from ledger.config import read_config
 from ledger.errors import ConfigError, StoreError
 from ledger.findings import Findings
 from ledger.keys import load_kek
-from ledger.store.database import Database
+from ledger.store.opening import open_store
 from ledger.vault import Vault
 from ledger.verify import Beside, verify_database
 from ledger.verifying.resume import FILE
@@ -44,11 +44,17 @@ def verify_directory(
         TocsinError: the ledger cannot be read, or the policy is malformed.
     """
     config = read_config(directory)
-    database = Database(directory / DATABASE)
+    database = open_store(config, directory)
     try:
         vault: Vault | None = None
         try:
-            vault = Vault(database, load_kek(config.vault_key, directory), config.origin, _no_entropy)
+            vault = Vault(
+                database,
+                load_kek(config.vault_key, directory),
+                config.origin,
+                _no_entropy,
+                lambda uri: load_kek(uri, directory),
+            )
         except ConfigError:
             # An auditor verifies without the secret keys; the result says what that left out.
             vault = None

@@ -7,7 +7,7 @@ megabytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -64,8 +64,32 @@ class Growth:
             self._fill((completed[TILE_HEIGHT][1][0],), (sha256(b"".join(self._tail)).digest(),))
             self._tail.clear()
 
+    def ahead(self, leaves: Sequence[bytes], stops: Iterable[int]) -> tuple[Grown, dict[int, bytes]]:
+        """What these leaf hashes would add, for `absorb`, with nothing appended yet.
+
+        Args:
+            leaves: leaf hashes.
+            stops: tree sizes on the way, ascending.
+
+        Returns:
+            What is added, and the root at each of the sizes.
+        """
+        tree = self.tree.copy()
+        before = tree.size
+        nodes: list[bytes] = []
+        roots: dict[int, bytes] = {}
+        for stop in (*stops, before + len(leaves)):
+            completed = tree.extend(leaves[tree.size - before : stop - before])
+            if len(completed) > TILE_HEIGHT:
+                nodes += completed[TILE_HEIGHT][1]
+            roots[stop] = tree.root()
+        tail = [*self._tail, *leaves]
+        full = len(tail) - len(tail) % TILE_WIDTH
+        digests = [sha256(b"".join(tail[at : at + TILE_WIDTH])).digest() for at in range(0, full, TILE_WIDTH)]
+        return Grown(tree.size, tree.frontier, tuple(nodes), tuple(digests), tuple(tail[full:])), roots
+
     def absorb(self, grown: Grown) -> None:
-        """Append a stretch that was computed elsewhere, from exactly this tree, at a full tile."""
+        """Append a stretch that was computed by `ahead`, or by another `Growth` that began here at a full tile."""
         self.tree = CompactRange(grown.size, grown.frontier)
         self._tail = list(grown.tail)
         self._fill(grown.nodes, grown.digests)
@@ -86,7 +110,7 @@ class Growth:
         due = {(0, self._first + number) for number in range(len(self._digests))}
         for level, (first, hashes) in self._levels.items():
             due |= {(level, n) for n in range(first // TILE_WIDTH, -(-(first + len(hashes)) // TILE_WIDTH))}
-        for level, number, hashes in connection.execute("SELECT level, number, hashes FROM tile"):
+        for level, number, hashes in connection.stream("SELECT level, number, hashes FROM tile"):
             known = isinstance(level, int) and isinstance(number, int) and 0 <= level <= MAX_LEVEL and number >= 0
             self.checked += (level, number) in due
             due.discard((level, number))

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ledger.forgetting.coverage import read_coverage
+from ledger.forgetting.coverage import TABLE_NAME, read_coverage
 from ledger.notes import Verifier
+from ledger.recovery.lostpayloads import NOTHING, Lost, read_lost
 from ledger.rotation import KeyHistory, read_history
+from ledger.store.catalogue import has_table
 from ledger.store.connection import Connection
 
 
@@ -22,11 +24,13 @@ class Known:
         origin: the log's name.
         keys: every key of the log, and which checkpoint sizes it signs.
         erased: whether a recorded act accounts for the missing payload of a leaf index.
+        lost: what was rebuilt from tiles, without payloads and without the checkpoints in between.
     """
 
     origin: str
     keys: KeyHistory
     erased: Callable[[int], bool] = lambda _index: False
+    lost: Lost = NOTHING
 
 
 def read_known(connection: Connection, verifier: Verifier) -> Known:
@@ -36,4 +40,8 @@ def read_known(connection: Connection, verifier: Verifier) -> Known:
         connection: a read snapshot.
         verifier: one of the log's keys, pinned by the caller.
     """
-    return Known(verifier.name, read_history(connection, verifier), read_coverage(connection).covers)
+    history, lost = read_history(connection, verifier), read_lost(connection)
+    # Without the list nothing is covered, and the log need not be searched for events that would say so.
+    if not has_table(connection, TABLE_NAME):
+        return Known(verifier.name, history, lost=lost)
+    return Known(verifier.name, history, read_coverage(connection).covers, lost)

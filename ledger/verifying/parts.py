@@ -18,19 +18,19 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ledger.entries import Entry
 from ledger.merkle import CompactRange
 from ledger.notes import Verifier
 from ledger.store.connection import Connection
-from ledger.store.database import Database
 from ledger.store.log import read_tile
+from ledger.store.opening import reopen
 from ledger.tiles import TileReader
 from ledger.verifying.growth import Grown, Growth
 from ledger.verifying.known import read_known
-from ledger.verifying.walk import Laid, Place, Walk
+from ledger.verifying.place import Laid, Place
+from ledger.verifying.walk import Walk
 from ledger.witness import records
 
 SPAN: Final = 65_536
@@ -94,18 +94,18 @@ def absorb(walk: Walk, part: Part) -> bool:
     return True
 
 
-def scan(path: Path, vkey: str, start: int, stop: int, indexed: int) -> Part | None:
+def scan(address: Any, vkey: str, start: int, stop: int, indexed: int) -> Part | None:
     """Walk [start, stop) of the log in a database; None unless it is clean.
 
     Args:
-        path: the database.
+        address: `Database.address`.
         vkey: the log's key.
         start: a multiple of 256 leaves.
         stop: where to end.
         indexed: how many entries the access index has read, as the caller saw it.
     """
     try:
-        with closing(Database(path)) as database, database.read() as connection:
+        with closing(reopen(address)) as database, database.read() as connection:
             place, tree = _edge(connection, start)
             began = (start, tree.frontier, place.chain, place.recorded, place.signed)
             verifier = Verifier.from_vkey(vkey)
@@ -152,11 +152,11 @@ def _edge(connection: Connection, start: int) -> tuple[Place, CompactRange]:
 
 
 @contextmanager
-def workers(path: Path, vkey: str, starts: range, *, total: int, indexed: int, jobs: int) -> Iterator[Take]:
+def workers(address: Any, vkey: str, starts: range, *, total: int, indexed: int, jobs: int) -> Iterator[Take]:
     """Have parts walked by `jobs` processes while the block lasts.
 
     Args:
-        path: the database.
+        address: `Database.address`.
         vkey: the log's key.
         starts: where the parts begin.
         total: entries in all.
@@ -170,9 +170,10 @@ def workers(path: Path, vkey: str, starts: range, *, total: int, indexed: int, j
     pool = ProcessPoolExecutor(min(jobs, len(starts)), multiprocessing.get_context("spawn"), initializer=_begin_worker)
     try:
         futures: dict[int, Future[Part | None]] = {}
-        with suppress(BrokenProcessPool):  # a worker died already: this process walks what was not handed out
+        # A worker died already, or none can be had: this process walks what was not handed out.
+        with suppress(BrokenProcessPool, OSError):
             for start in starts:
-                futures[start] = pool.submit(scan, path, vkey, start, min(start + starts.step, total), indexed)
+                futures[start] = pool.submit(scan, address, vkey, start, min(start + starts.step, total), indexed)
 
         def take(start: int) -> Part | None:
             future = futures.pop(start, None)

@@ -25,7 +25,8 @@ from ledger.store.connection import Connection
 from ledger.tiles import TILE_WIDTH
 from ledger.verifying.growth import Growth
 from ledger.verifying.known import Known
-from ledger.verifying.walk import Laid, Place, Walk
+from ledger.verifying.place import Laid, Place
+from ledger.verifying.walk import Walk
 
 FILE: Final = "verified.json"
 FORMAT: Final = "org.tocsin.verified.v1"

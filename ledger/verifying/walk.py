@@ -8,8 +8,7 @@ chain, or where the log cannot be followed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, NamedTuple
 
 from ledger import access
 from ledger.checkpoint import Checkpoint
@@ -18,59 +17,36 @@ from ledger.entries import Entry, StoredEntry, commits_to
 from ledger.errors import InputError, NoteError, TocsinError
 from ledger.findings import Damage, Findings
 from ledger.merkle import leaf_hash
-from ledger.seal import GENESIS_CHAIN, chain_hash
-from ledger.store.connection import Connection, Row
+from ledger.seal import chain_hash
+from ledger.store.connection import Connection
+from ledger.verifying.glance import Clean, Glance
 from ledger.verifying.growth import Growth
 from ledger.verifying.known import Known
+from ledger.verifying.place import Laid, Place
 from ledger.vocabulary import OWN_SOURCE
 
-PAGE: Final = 1024
-"""Rows read at once; pages begin at multiples of it, so that a walk in parts sees the same pages."""
+PAGE: Final = 256
+"""Rows read at once, few enough to stay in a processor's cache.
+
+Pages begin at multiples of it, so that a walk in parts sees the same pages.
+"""
 _SEQUENCE_DIGITS: Final = 18
 _BEGINNING: Final = -(2**63)
-Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 """Called with (entries checked, entries in all)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Laid:
-    """A checkpoint from elsewhere, laid beside the walk.
+class Row(NamedTuple):
+    """One row of the log; a damaged file can give any type."""
 
-    Attributes:
-        size: the tree size it is filed under.
-        note: the signed checkpoint.
-        what: `witnessed`, or `verified` by an earlier run.
-    """
-
-    size: int
-    note: bytes
-    what: str = "witnessed"
-
-
-@dataclass(slots=True)
-class Place:
-    """How far a walk has come, but for the tree.
-
-    Attributes:
-        chain: the chain hash there.
-        recorded: when the entry before was recorded.
-        signed: size of the newest good checkpoint.
-        versions: the last version of each stream.
-        starts: in a part, the first version of each stream that the part cannot judge.
-        sequences: the last number of each source that counts its events.
-        counted: in a part, the first number of each source, as (leaf index, number).
-        producers: producers' events so far.
-    """
-
-    chain: bytes = GENESIS_CHAIN
-    recorded: str = ""
-    signed: int = 0
-    versions: dict[str, int] = field(default_factory=dict)
-    starts: dict[str, int] = field(default_factory=dict)
-    sequences: dict[str, str] = field(default_factory=dict)
-    counted: dict[str, tuple[int, str]] = field(default_factory=dict)
-    producers: int = 0
+    position: Any
+    stream: Any
+    version: Any
+    topic: Any
+    entry: Any
+    chain: Any
+    salt: Any
+    payload: Any
 
 
 class Walk:
@@ -106,6 +82,7 @@ class Walk:
         self.matched: list[Laid] = []
         self.laid: Sequence[Laid] = ()
         self.known = known
+        self._glance = Glance(known, indexed=indexed, part=part)
         self._indexed = indexed
         self._part = part
         self._progress = progress
@@ -135,12 +112,8 @@ class Walk:
     def walk(self, connection: Connection, stop: int) -> None:
         """Go on to `stop` entries, or to where it is over."""
         first = self.done + 1 if self.done else _BEGINNING
-        checkpoints = _Ahead(
-            iter(connection.execute("SELECT size, note FROM checkpoint WHERE size >= ? ORDER BY size", (first,)))
-        )
-        laid = _Ahead(iter([item for item in self.laid if item.size > self.done]))
         for rows in _pages(connection, first, stop):
-            self._check_page(connection, rows, checkpoints, laid)
+            self._check_page(connection, rows)
             self._progress(self.done, self._total)
             if self.over:
                 return
@@ -152,8 +125,8 @@ class Walk:
             self._sort()
         if self.findings.damage:
             return
-        for row in connection.execute("SELECT size FROM checkpoint WHERE size > ? ORDER BY size", (self.done,)):
-            self.damaged("entry_missing", self.done, f"A checkpoint signs {row['size']} entries; {self.done} are left.")
+        for (size,) in connection.stream("SELECT size FROM checkpoint WHERE size > ? ORDER BY size", (self.done,)):
+            self.damaged("entry_missing", self.done, f"A checkpoint signs {size} entries; {self.done} are left.")
         for item in self.laid:
             if item.size > self.done:
                 self.damaged(
@@ -168,13 +141,49 @@ class Walk:
         # Damage found by different checks of one page is put in log order.
         self.findings.damage.sort(key=lambda damage: damage.place)
 
-    def _check_page(
+    def _check_page(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        last = self.done + len(rows)
+        checkpoints = connection.tuples(
+            "SELECT size, note FROM checkpoint WHERE size BETWEEN ? AND ? ORDER BY size",
+            (self.done + 1 if self.done else _BEGINNING, last),
+        )
+        laid = [item for item in self.laid if self.done < item.size <= last]
+        if self.clean:
+            clean = self._glance.page(connection, rows, checkpoints, laid=laid, growth=self.growth, place=self.place)
+            if clean is not None:
+                self._take(clean)
+                return
+        self._check_rows(connection, [Row(*row) for row in rows], checkpoints, laid)
+
+    def _take(self, clean: Clean) -> None:
+        """Go on past a page that was recognised as clean."""
+        place, findings = self.place, self.findings
+        self.growth.absorb(clean.grown)
+        self.done = clean.grown.size
+        place.chain, place.recorded = clean.chain, clean.recorded
+        place.versions |= clean.versions
+        place.starts |= clean.starts
+        place.producers += clean.producers
+        for number in clean.numbers:
+            self._number(*number)
+        if clean.checkpoints:
+            self._judged, self.newest = clean.checkpoints[-1]
+            place.signed = self._judged
+        self.matched += clean.laid
+        findings.checkpoints += len(clean.checkpoints)
+        findings.payloads += clean.payloads
+        findings.accesses += clean.accesses
+
+    def _check_rows(
         self,
         connection: Connection,
         rows: Sequence[Row],
-        checkpoints: _Ahead[Row],
-        laid: _Ahead[Laid],
+        checkpoints: Sequence[tuple[Any, ...]],
+        laid: Sequence[Laid],
     ) -> None:
+        """Check a page row by row."""
+        own, others = iter(checkpoints), iter(laid)
+        checkpoint, item = next(own, None), next(others, None)
         decoded: list[tuple[StoredEntry, Entry]] = []
         for row in rows:
             before = self.place.recorded
@@ -182,14 +191,17 @@ class Walk:
             if entry is None:
                 self._lost = True
                 break
-            if entry.recorded != before and self.done > 1 and self.place.signed != self.done - 1:
-                # All entries of one commit share the time, so here a commit ended, and each was signed.
-                self._unsigned = self._unsigned or self.done - 1
-            decoded.append((StoredEntry(row["position"] - 1, row["entry"], row["payload"], row["salt"]), entry))
-            for checkpoint in checkpoints.upto(self.done, lambda item: item["size"]):
-                self._check_checkpoint(checkpoint)
-            for item in laid.upto(self.done, lambda item: item.size):
+            ended = self.done - 1
+            # All entries of one commit share the time, so here a commit ended, and each was signed.
+            if entry.recorded != before and ended and self.place.signed != ended:
+                self._unsigned = self._unsigned or (None if self.known.lost.unsigned(ended) else ended)
+            decoded.append((StoredEntry(row.position - 1, row.entry, row.payload, row.salt), entry))
+            while checkpoint is not None and checkpoint[0] <= self.done:
+                self._check_checkpoint(*checkpoint)
+                checkpoint = next(own, None)
+            while item is not None and item.size <= self.done:
                 self._check_laid(item)
+                item = next(others, None)
         for stored, entry in decoded:
             self._check_producer(connection, stored, entry)
         if decoded and decoded[0][0].index < self._indexed:
@@ -199,21 +211,21 @@ class Walk:
     def _check_row(self, row: Row) -> Entry | None:
         """Check one event row; None when the log cannot be followed past it."""
         index, place = self.done, self.place
-        if row["position"] != index + 1:
+        if row.position != index + 1:
             self.damaged("entry_missing", index, "The entry is missing from the log.")
             return None
         try:
-            entry = Entry.decode(row["entry"])
+            entry = Entry.decode(row.entry)
         except InputError as error:
             self.damaged("entry_altered", index, f"The entry is not what was recorded. {error}")
             return None
-        leaf = leaf_hash(row["entry"])
+        leaf = leaf_hash(row.entry)
         place.chain = chain_hash(place.chain, leaf)
-        if place.chain != row["chain"] and self._broken is None:
+        if place.chain != row.chain and self._broken is None:
             # Which of the two was altered, the entry or the chain, the next signed root will tell.
             self._broken = index
         self.growth.add(leaf)
-        if (_hex(row["stream"]), row["version"], row["topic"]) != (
+        if (_hex(row.stream), row.version, row.topic) != (
             entry.stream.replace("-", ""),
             entry.version,
             entry.type,
@@ -238,14 +250,15 @@ class Walk:
             self.damaged("stream_gap", index, f"The stream goes on with version {entry.version} instead of {expected}.")
 
     def _check_payload(self, row: Row, entry: Entry, index: int) -> None:
-        if row["payload"] is None or row["salt"] is None:
-            if row["payload"] is None and row["salt"] is None and self.known.erased(index):
+        if row.payload is None or row.salt is None:
+            gone = row.payload is None and row.salt is None
+            if gone and (self.known.erased(index) or self.known.lost.payload(index)):
                 return
             self.damaged("payload_missing", index, "The payload is gone, and no recorded erasure covers it.")
         elif not (
-            isinstance(row["salt"], bytes)
-            and isinstance(row["payload"], bytes)
-            and commits_to(entry.commitment, row["salt"], row["payload"])
+            isinstance(row.salt, bytes)
+            and isinstance(row.payload, bytes)
+            and commits_to(entry.commitment, row.salt, row.payload)
         ):
             self.damaged("payload_altered", index, "The payload or its salt is not what the entry commits to.")
         else:
@@ -264,25 +277,25 @@ class Walk:
     def _fits(self, checkpoint: Checkpoint, size: int) -> bool:
         return checkpoint == Checkpoint(self.known.origin, size, self.growth.tree.root())
 
-    def _check_checkpoint(self, row: Row) -> None:
+    def _check_checkpoint(self, size: int, note: Any) -> None:
         since, self._judged = self.place.signed, self.done
         try:
-            checkpoint = self._opened(row["note"], row["size"])
+            checkpoint = self._opened(note, size)
         except NoteError as error:
             problem = self.known.keys.problem
-            if problem is not None and problem[0] < row["size"]:
+            if problem is not None and problem[0] < size:
                 self.damaged("rotation_invalid", problem[0], problem[1])
                 return
-            self.damaged("checkpoint_altered", since, f"The checkpoint of size {row['size']} does not verify. {error}")
+            self.damaged("checkpoint_altered", since, f"The checkpoint of size {size} does not verify. {error}")
             return
-        if not self._fits(checkpoint, row["size"]):
+        if not self._fits(checkpoint, size):
             if self._broken is not None:
                 self._entry_altered(self._broken)
                 return
             self.damaged(
                 "root_mismatch",
                 since,
-                f"Entries {since} to {row['size'] - 1} do not hash to the root that was signed for them.",
+                f"Entries {since} to {size - 1} do not hash to the root that was signed for them.",
             )
             return
         if self._broken is not None:
@@ -292,7 +305,7 @@ class Walk:
             self.damaged("checkpoint_missing", since, f"No checkpoint signs {self._unsigned} entries.")
             self._unsigned = None
         self.place.signed = checkpoint.size
-        self.newest = row["note"]
+        self.newest = note
         self.findings.checkpoints += 1
 
     def _check_laid(self, item: Laid) -> None:
@@ -338,16 +351,19 @@ class Walk:
             payload.get("submission"),
         ):
             self.damaged("duplicate_guard_altered", stored.index, "The row that recognises repeated events is wrong.")
-        sequence = payload.get("sequence")
+        self._number(stored.index, entry.source, payload.get("sequence"))
+
+    def _number(self, index: int, source: str, sequence: Any) -> None:
+        """Take note of what a producer's event says as its number, if it is one."""
         if (
             isinstance(sequence, str)
             and sequence.isascii()
             and sequence.isdigit()
             and len(sequence) <= _SEQUENCE_DIGITS
         ):
-            if self._part and entry.source not in self.place.sequences:
-                self.place.counted[entry.source] = (stored.index, sequence)
-            self.count(stored.index, entry.source, sequence)
+            if self._part and source not in self.place.sequences:
+                self.place.counted[source] = (index, sequence)
+            self.count(index, source, sequence)
 
     def count(self, index: int, source: str, sequence: str) -> None:
         """Take note of the number that a producer gave its event, and of numbers left out before it."""
@@ -358,12 +374,11 @@ class Walk:
 
     def _check_accesses(self, connection: Connection, decoded: Sequence[tuple[StoredEntry, Entry]]) -> None:
         first, last = decoded[0][0].index + 1, decoded[-1][0].index + 1
-        rows = connection.execute(
+        found = connection.tuples(
             "SELECT position, part, time, type, action, outcome, actor, credential, address, resource, container,"
             " subject FROM access_row WHERE position BETWEEN ? AND ? ORDER BY position, part",
             (first, last),
-        ).fetchall()
-        found = [tuple(row) for row in rows]
+        )
         expected = []
         for stored, entry in decoded:
             try:
@@ -384,41 +399,28 @@ class Walk:
         self.findings.accesses += len(found)
 
 
-class _Ahead(Generic[Item]):
-    """Reads an ordered source of checkpoints as far as the walk has come."""
-
-    def __init__(self, source: Iterator[Item]) -> None:
-        self._source = source
-        self._next: Item | None = next(source, None)
-
-    def upto(self, size: int, of: Callable[[Item], int]) -> Iterator[Item]:
-        while self._next is not None and of(self._next) <= size:
-            yield self._next
-            self._next = next(self._source, None)
-
-
 def _hex(value: Any) -> str | None:
     """Hex of a column that should hold bytes; a damaged file can give any type."""
     return value.hex() if isinstance(value, bytes) else None
 
 
-def _pages(connection: Connection, first: int, stop: int) -> Iterator[Sequence[Row]]:
+def _pages(connection: Connection, first: int, stop: int) -> Iterator[Sequence[tuple[Any, ...]]]:
     while True:
         last = min((max(first, 1) - 1) // PAGE * PAGE + PAGE, stop)
-        rows = connection.execute(
+        rows = connection.tuples(
             "SELECT position, stream, version, topic, entry, chain, salt, payload FROM event"
             " WHERE position BETWEEN ? AND ? ORDER BY position",
             (first, last),
-        ).fetchall()
+        )
         if rows:
             yield rows
         elif last < stop:
             # A hole of a page or more: the row after it shows that entries are missing.
-            rows = connection.execute(
+            rows = connection.tuples(
                 "SELECT position, stream, version, topic, entry, chain, salt, payload FROM event"
                 " WHERE position > ? AND position <= ? ORDER BY position LIMIT 1",
                 (last, stop),
-            ).fetchall()
+            )
             if rows:
                 yield rows
             return

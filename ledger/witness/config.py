@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import ConfigError, KeyMismatchError, NoteError
-from ledger.keys import fsync_directory, read_key, write_key
+from ledger.keys import fsync_directory, make_directories, read_key, write_key
 from ledger.notes import CosignatureSigner
 from ledger.witness.store import WitnessStore
 
@@ -60,7 +60,7 @@ def make_witness(
         return config, False
     try:
         signer = CosignatureSigner.from_seed(name, entropy(32))
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(directory)
     except NoteError as error:
         raise ConfigError(
             f"The name cannot be used. {error} Use a URL without scheme, such as witness.example/w1."

@@ -8,8 +8,9 @@ The rules of C2SP tlog-witness in the order in which they are decided:
                           the old size is the one last cosigned           409
                           the proof leads from the old root to the new    422
 
-`decide` must run inside the transaction that stores its result: comparing with the last state and
-replacing it are one step, or a slower request could roll the witness back.
+`authenticate` and `decide` must run inside the transaction that stores the result: comparing with the last
+state and replacing it are one step, or a slower request could roll the witness back; and a key that was
+removed before that step must not count in it.
 """
 
 from __future__ import annotations

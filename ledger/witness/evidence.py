@@ -1,14 +1,22 @@
 """What is kept when two signed views of one log contradict each other: one JSON file that convicts.
 
-Three kinds, by what the file proves to a stranger who has nothing but the log's verifier key:
+Four kinds, by what the file proves to a stranger who has nothing but the log's verifier key:
 
 - `fork`      The log signed two trees of which neither extends the other. Both checkpoints are in the
               file and signed by the log. At equal sizes the roots differ; at different sizes the proof
               shows which root the larger tree had at the smaller size, and the smaller one signed another.
 - `longer`    The log signed a larger tree than the one it now presents as its newest: an old backup, a
               truncation, or a fork that cannot be shown yet. Both checkpoints are in the file.
+- `retired_key`  As one of the two above, but one checkpoint is signed by a key only for a size at which
+              another key had replaced it. Whoever has the replaced key misused it, or used it before it was
+              replaced; a key counts for the sizes of its period alone, so the log did not sign two trees.
 - `claim`     Only a witness says so (an answer of 409 or 422); it did not give the other checkpoint. A
               witness can lie, so this accuses nobody; it is a reason to look.
+
+The two checkpoints may be signed by different keys of the log: then the statements of the rotations between
+them, which both keys of each signed, are in the file, and one key that is pinned vouches for all. Each
+statement names its place, so the sizes that each key signs follow from them. Since when a key was in doubt
+stands beside it, where the log says so: nobody signed that, and no kind depends on it.
 
 `Evidence.check` recomputes the kind from the file alone and refuses a file that says more than it shows.
 """
@@ -16,23 +24,27 @@ Three kinds, by what the file proves to a stranger who has nothing but the log's
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any, Final, Literal, Self
 
 from ledger.checkpoint import Checkpoint
 from ledger.encoding import canonical, format_time, parse_strict, parse_time
 from ledger.errors import InputError, NoteError, VerificationError
 from ledger.merkle import HASH_SIZE, verify_consistency
-from ledger.notes import Verifier, open_note
+from ledger.notes import Verifier, open_note, split_note
+from ledger.rotation import Rotation
 from ledger.wire import format_base64, parse_base64, parse_decimal
 
 FORMAT: Final = "org.tocsin.equivocation.v1"
 MAX_EVIDENCE_BYTES: Final = 4_000_000
 
-Kind = Literal["fork", "longer", "claim"]
+Kind = Literal["fork", "longer", "retired_key", "claim"]
+HALTING: Final = ("fork", "longer")
+"""What convicts the log: nothing is accepted until somebody looked."""
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -64,6 +76,7 @@ class Evidence:
         root: root of the larger tree at the smaller size, 32 bytes; empty when not shown.
         proof: consistency proof from (smaller size, `root`) to the larger checkpoint.
         found: when, RFC 3339.
+        rotations: changes of the log's key; what they link to `vkey` is a key of the log too.
     """
 
     vkey: str
@@ -73,6 +86,7 @@ class Evidence:
     root: bytes
     proof: tuple[bytes, ...]
     found: str
+    rotations: tuple[Rotation, ...] = ()
 
     @classmethod
     def make(
@@ -85,9 +99,10 @@ class Evidence:
         claim: Claim | None = None,
         root: bytes = b"",
         proof: tuple[bytes, ...] = (),
+        rotations: Sequence[Rotation] = (),
     ) -> Self:
         """Put evidence together at a moment."""
-        return cls(vkey, ours, theirs, claim, root, proof, format_time(found))
+        return cls(vkey, ours, theirs, claim, root, proof, format_time(found), tuple(rotations))
 
     @property
     def kind(self) -> Kind:
@@ -96,13 +111,35 @@ class Evidence:
 
     @property
     def proven(self) -> bool:
-        """Whether the file convicts by itself, without believing the witness."""
-        return self.check() != "claim"
+        """Whether the file convicts the log by itself, without believing the witness."""
+        return self.check() in HALTING
 
     @property
     def digest(self) -> str:
         """Hex SHA-256 of the file."""
         return sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def keys(self) -> list[Verifier]:
+        """`vkey` and every key that rotations link to it, each by a statement that both keys signed.
+
+        Raises:
+            VerificationError: a key or a statement does not hold.
+        """
+        return [Verifier.from_vkey(vkey) for vkey in sorted(self._last_sizes())]
+
+    def _last_sizes(self) -> dict[str, int | None]:
+        """Each key of the log and the largest size that it signs; None for the one that was not replaced."""
+        origin = Checkpoint.parse(split_note(self.ours)[0]).origin
+        for rotation in self.rotations:
+            Rotation.read(rotation.data(), origin, rotation.index)
+        for before, after in pairwise(self.rotations):
+            if before.new != after.old or before.index >= after.index:
+                raise VerificationError("The changes of the key in the evidence do not follow one another.")
+        sizes: dict[str, int | None] = {item.old: item.index + 1 for item in self.rotations}
+        if self.rotations:
+            sizes[self.rotations[-1].new] = None
+        return sizes if self.vkey in sizes else {self.vkey: None}
 
     def check(self) -> Kind:
         """Verify the evidence offline, from its own bytes and the log's key.
@@ -110,13 +147,17 @@ class Evidence:
         Raises:
             VerificationError: a checkpoint is not signed by the log, or nothing contradicts anything.
         """
-        verifier = Verifier.from_vkey(self.vkey)
-        ours = _signed(self.ours, verifier)
+        lasts = self._last_sizes()
+        ours, ours_counts = _signed(self.ours, lasts)
         if self.theirs is None:
             if self.claim is None:
                 raise VerificationError("The evidence holds one checkpoint and no claim; nothing contradicts it.")
             return "claim"
-        theirs = _signed(self.theirs, verifier)
+        theirs, theirs_counts = _signed(self.theirs, lasts)
+        kind = self._contradiction(ours, theirs)
+        return kind if ours_counts and theirs_counts else "retired_key"
+
+    def _contradiction(self, ours: Checkpoint, theirs: Checkpoint) -> Kind:
         if ours.origin != theirs.origin:
             raise VerificationError("The two checkpoints are of different logs; they cannot contradict each other.")
         small, large = sorted((ours, theirs), key=lambda checkpoint: checkpoint.size)
@@ -154,6 +195,7 @@ class Evidence:
                 "root": self.root.hex(),
                 "proof": [format_base64(item) for item in self.proof],
             }
+            | ({"rotations": [_of_rotation(item) for item in self.rotations]} if self.rotations else {})
         )
 
     @classmethod
@@ -193,6 +235,7 @@ class Evidence:
             bytes.fromhex(root),
             hashes,
             format_time(parse_time(value["found"])),
+            _read_rotations(value),
         )
         # Whatever else stood there is lost by now: only a file that comes out the same was read whole.
         if evidence.to_bytes() != canonical(dict(value)):
@@ -209,7 +252,7 @@ def evidence_facts(evidence: Evidence) -> dict[str, Any]:
         the file itself as text, to be attached. No personal data is in any of it.
     """
     kind = evidence.check()
-    origin = _signed(evidence.ours, Verifier.from_vkey(evidence.vkey)).origin
+    origin = Checkpoint.parse(split_note(evidence.ours)[0]).origin
     state = "assumed" if kind == "claim" else "known"
     note = f"{_MEANING[kind]} Evidence SHA-256 {evidence.digest}."
     facts = {"incident_types": {"state": state, "value": ["security_incident"], "note": note}}
@@ -230,6 +273,7 @@ def evidence_facts(evidence: Evidence) -> dict[str, Any]:
 _TITLE: Final[dict[Kind, str]] = {
     "fork": "The ledger's key signed two histories",
     "longer": "The ledger is shorter than it was",
+    "retired_key": "A replaced key of the ledger was misused",
     "claim": "A witness contradicts the ledger",
 }
 _MEANING: Final[dict[Kind, str]] = {
@@ -237,12 +281,45 @@ _MEANING: Final[dict[Kind, str]] = {
     "was replaced by another history.",
     "longer": "The ledger's key signed a longer log than this server holds: an old backup was started, or the newest "
     "entries were removed.",
+    "retired_key": "A key that the ledger replaced signed a checkpoint that is not of this log, for a size at which it "
+    "counts no more: whoever has that key misused it. The ledger itself did not sign two histories.",
     "claim": "A witness says that it cosigned something this log does not contain, and did not show it.",
 }
 
 
-def _signed(note: bytes, verifier: Verifier) -> Checkpoint:
-    return Checkpoint.parse(open_note(note, [verifier]).text)
+def _signed(note: bytes, lasts: Mapping[str, int | None]) -> tuple[Checkpoint, bool]:
+    """A checkpoint, and whether one of the keys that signed it may sign its size or a larger one."""
+    keys = {vkey: Verifier.from_vkey(vkey) for vkey in lasts}
+    opened = open_note(note, keys.values())
+    checkpoint = Checkpoint.parse(opened.text)
+    signed = {item.key for item in opened.signatures}
+    ends = [last for vkey, last in lasts.items() if keys[vkey].key in signed]
+    return checkpoint, any(last is None or checkpoint.size <= last for last in ends)
+
+
+def _of_rotation(rotation: Rotation) -> dict[str, Any]:
+    data = rotation.data()
+    since = rotation.compromised_since
+    return (
+        {"index": str(rotation.index)}
+        | {name: data[name] for name in ("old", "new", "statement")}
+        | ({} if since is None else {"compromised_since": str(since)})
+    )
+
+
+def _read_rotations(value: Mapping[str, Any]) -> tuple[Rotation, ...]:
+    found = []
+    if not value.get("rotations", [None]):
+        raise InputError("The evidence is malformed.")  # none are written as no field at all
+    origin = Checkpoint.parse(split_note(value["ours"].encode())[0]).origin if "rotations" in value else ""
+    for item in value.get("rotations", []):
+        index, since = parse_decimal(item["index"]), None
+        if "compromised_since" in item:
+            since = parse_decimal(item["compromised_since"])
+        if index is None or ("compromised_since" in item and since is None):
+            raise InputError("The evidence is malformed.")
+        found.append(Rotation.read({**item, "compromised_since": since}, origin, index))
+    return tuple(found)
 
 
 def _text(note: bytes) -> str:

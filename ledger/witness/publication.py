@@ -27,6 +27,7 @@ from ledger.merkle import inclusion_path
 from ledger.notes import Signature, add_signatures, open_note
 from ledger.policy import Policy
 from ledger.proofs import format_proof
+from ledger.rotation import Rotation, read_history
 from ledger.store.connection import Connection
 from ledger.store.log import read_head
 from ledger.tiles import TileReader
@@ -50,6 +51,7 @@ from ledger.witness.errors import (
     WitnessError,
 )
 from ledger.witness.evidence import Claim, Evidence
+from ledger.witness.settling import settle_item
 from ledger.witness.view import View
 
 _SECONDS: Final = 3600.0
@@ -232,7 +234,7 @@ class Publication:
 
         Returns:
             What each witness shows. A witness that is out of reach or shows nothing proves nothing; the
-            budget covers that case.
+            budget covers that case. Neither does one that shows what a replaced key signed: an error.
 
         Raises:
             RolledBackError: a witness cosigned a longer log than this.
@@ -241,6 +243,7 @@ class Publication:
         seen = await look(self.endpoints, self.ledger.verifiers, self.ledger.origin, timeout_s=self._timeout_s)
         view = await asyncio.to_thread(View, self.ledger)
         sizes = {}
+        told = dict(seen)
         for name, sighting in seen.items():
             if isinstance(sighting, Sighting):
                 sizes[name] = sighting.checkpoint.size
@@ -249,8 +252,11 @@ class Publication:
                     await asyncio.to_thread(self._keep_evidence, [found])
                     if found.kind == "fork":
                         raise _equivocation(name, found)
+                    if found.kind == "retired_key":
+                        del sizes[name]
+                        told[name] = WitnessError(_MISLED)
         refuse_below(view.checkpoint.size, sizes)
-        return seen
+        return told
 
     def check_start_now(self) -> Mapping[str, Sighting | WitnessError | None]:
         """`check_start` for callers without an event loop."""
@@ -283,7 +289,8 @@ class Publication:
         if sighting is not None:
             found = await asyncio.to_thread(self._contradiction, newest, sighting, claim)
             if found is not None:
-                return Outcome(name, "disputed", message, evidence=found)
+                misled = f" {_MISLED}" if found.kind == "retired_key" else ""
+                return Outcome(name, "disputed", f"{message}{misled}", evidence=found)
         if claim.size is not None and view.checkpoint.size < claim.size <= newest.checkpoint.size:
             # Another process published while we asked.
             return Outcome(name, "superseded", message)
@@ -308,8 +315,21 @@ class Publication:
         root: bytes = b"",
         proof: tuple[bytes, ...] = (),
     ) -> Evidence:
-        found = self.ledger.clock()
-        return Evidence.make(self.ledger.vkey, ours, theirs, found=found, claim=claim, root=root, proof=proof)
+        rotations: Sequence[Rotation] = ()
+        if theirs is not None:
+            # The other checkpoint may be signed by a key that was changed since: that is what a thief has.
+            with self.ledger.database.read() as connection:
+                rotations = read_history(connection, self.ledger.signer.verifier).rotations
+        return Evidence.make(
+            self.ledger.vkey,
+            ours,
+            theirs,
+            found=self.ledger.clock(),
+            claim=claim,
+            root=root,
+            proof=proof,
+            rotations=rotations,
+        )
 
     def _keep(self, view: View, outcomes: Sequence[Outcome]) -> Result:
         self._keep_evidence([item.evidence for item in outcomes if item.evidence is not None])
@@ -337,7 +357,7 @@ class Publication:
         for item in unsettled:
             theirs = Checkpoint.parse(open_note(item.theirs or b"", self.ledger.verifiers).text)
             if view.holds(theirs):
-                records.settle(self.ledger.database, item.digest, "the missing entries were restored")
+                settle_item(self.ledger, item, "the missing entries were restored")
 
     def _keep_evidence(self, found: Sequence[Evidence]) -> None:
         if found:
@@ -383,6 +403,10 @@ def prove_witnessed(ledger: Ledger, index: int) -> bytes:
     return format_proof(index, inclusion_path(index, found.size, TileReader(ledger.tile, found.size)), found.note)
 
 
+_MISLED: Final = (
+    "It shows what a key signed that this log replaced (`tocsin witness evidence`): it must trust that key no longer "
+    "(`tocsin witness remove-log-key`), and what it cosigned it cannot take back, so replace it in the policy."
+)
 _HOW_TO_GO_ON: Final = (
     "Sign nothing: a shorter log signed again is a fork that the witnesses will show to everybody. Stop this server "
     "and restore the missing entries from a newer backup or a copy of the published tiles. If they are lost for "

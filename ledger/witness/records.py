@@ -13,11 +13,11 @@ from hashlib import sha256
 from typing import Final
 
 from ledger.encoding import format_time
-from ledger.errors import NotFoundError
+from ledger.errors import VerificationError
 from ledger.notes import split_note
+from ledger.store.catalogue import has_table
 from ledger.store.connection import Connection
-from ledger.store.database import Database
-from ledger.witness.evidence import Evidence
+from ledger.witness.evidence import Evidence, Kind
 
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS witness_publication (
@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS witness_evidence (
     settled TEXT
 ) WITHOUT ROWID
 """
+
+MAX_RETIRED: Final = 100
+"""Checkpoints of replaced keys that are kept: who has such a key can make any number, and each becomes an entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,7 @@ def published(connection: Connection) -> Iterator[Published]:
 
     Empty too where the ledger was never set up to be witnessed.
     """
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'witness_publication'").fetchone()
-    if there is None:
+    if not has_table(connection, "witness_publication"):
         return
     for row in connection.execute("SELECT size, note, witnessed_at FROM witness_publication ORDER BY size"):
         yield Published(row["size"], row["note"], row["witnessed_at"])
@@ -107,44 +109,62 @@ def keep_hint(connection: Connection, vkey: str, size: int, time: int) -> None:
 
 def keep_evidence(connection: Connection, evidence: Evidence) -> None:
     """Keep evidence once: the first of each contradiction, however often it is met."""
+    kind = evidence.check()
+    if kind == "retired_key":
+        kept = connection.execute("SELECT count(*) FROM witness_evidence WHERE kind = ?", (kind,)).fetchone()
+        if kept[0] >= MAX_RETIRED:
+            return
     connection.execute(
         "INSERT INTO witness_evidence (about, kind, file) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (_about(evidence), evidence.check(), evidence.to_bytes()),
+        (_about(evidence), kind, evidence.to_bytes()),
     )
 
 
 def evidence(connection: Connection, *, settled: bool | None = None) -> Iterator[Evidence]:
     """Kept evidence, oldest first; only the unsettled or the settled when asked for."""
-    condition = {None: "1", True: "settled IS NOT NULL", False: "settled IS NULL"}[settled]
+    condition = {None: "1 = 1", True: "settled IS NOT NULL", False: "settled IS NULL"}[settled]
     rows = connection.execute(f"SELECT file FROM witness_evidence WHERE {condition}").fetchall()  # noqa: S608 - one of three texts above
     yield from sorted((Evidence.parse(row["file"]) for row in rows), key=lambda item: item.found)
 
 
+def lines(connection: Connection) -> list[str]:
+    """Kept evidence in words, for a verification: what it is about, and whether somebody looked into it."""
+    if not has_table(connection, "witness_evidence"):
+        return []
+    said = []
+    for row in connection.execute("SELECT about, file, settled FROM witness_evidence ORDER BY about").fetchall():
+        try:
+            item = Evidence.parse(row["file"])
+        except (VerificationError, TypeError):
+            said.append("a file of evidence is kept that does not show what it says")
+            continue
+        state = "not settled" if row["settled"] is None else "settled"
+        said.append(f"{_WORDS[item.kind]}, found {item.found}; evidence {item.digest}, {state}")
+    return said
+
+
+_WORDS: Final[dict[Kind, str]] = {
+    "fork": "another history was shown that a key of this log signed",
+    "longer": "a longer log was shown that a key of this log signed",
+    "retired_key": "a key that this log replaced signed a checkpoint that is not of this log",
+    "claim": "a witness said that this log contradicts it, and showed nothing",
+}
+
+
 def halting(connection: Connection) -> Evidence | None:
-    """Unsettled evidence that convicts by itself, if there is any; a mere claim halts nothing."""
-    row = connection.execute(
-        "SELECT file FROM witness_evidence WHERE settled IS NULL AND kind <> 'claim' LIMIT 1"
-    ).fetchone()
-    return None if row is None else Evidence.parse(row["file"])
+    """Unsettled evidence that convicts this log by itself, if there is any."""
+    rows = connection.execute(
+        "SELECT file FROM witness_evidence WHERE settled IS NULL AND kind IN ('fork', 'longer')"
+    ).fetchall()
+    # Kept by an earlier version, a file may have been called more than it shows.
+    return next((item for item in (Evidence.parse(row["file"]) for row in rows) if item.proven), None)
 
 
-def settle(database: Database, digest: str, why: str) -> None:
-    """Mark evidence as looked into, by the hex SHA-256 of its file.
-
-    Args:
-        database: the ledger's.
-        digest: `Evidence.digest`.
-        why: the outcome in a few words, without personal data.
-
-    Raises:
-        NotFoundError: there is no such evidence.
-    """
-    with database.write() as connection:
-        for item in evidence(connection):
-            if item.digest == digest:
-                connection.execute("UPDATE witness_evidence SET settled = ? WHERE about = ?", (why, _about(item)))
-                return
-    raise NotFoundError("No evidence with this digest is kept beside this ledger.")
+def mark_settled(connection: Connection, item: Evidence, why: str) -> None:
+    """Mark evidence as looked into, inside the caller's write transaction."""
+    connection.execute(
+        "UPDATE witness_evidence SET settled = ? WHERE file = ? AND settled IS NULL", (why, item.to_bytes())
+    )
 
 
 def _about(item: Evidence) -> str:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ledger.errors import NotFoundError, StoreError
-from ledger.notes import add_signatures
+from ledger.notes import Verifier, add_signatures
 from ledger.witness.config import DATABASE, load_cosigner, read_witness_config
 from ledger.witness.core import State, Submission, authenticate, decide
 from ledger.witness.errors import RefusedError
@@ -92,12 +92,20 @@ class Witness:
         """
         submission = Submission.parse(body)
         origin = submission.checkpoint.origin
+        # What nobody signed is refused before it can hold the lock that the others wait for.
         note = authenticate(submission, self.store.verifiers(origin))
         now = int(self._clock().timestamp())
+
+        def judge(last: State | None, trusted: tuple[Verifier, ...]) -> State:
+            nonlocal note
+            # Again, under the lock: a key that was removed meanwhile must have nothing cosigned any more.
+            note = authenticate(submission, trusted)
+            return decide(submission, note, last, now)
+
         try:
             # SPEC: "The witness MUST persist the new checkpoint before responding." The key is not even
             # used before, so what dies between here and the answer leaves no cosignature behind.
-            state = self.store.update(origin, lambda last: decide(submission, note, last, now))
+            state = self.store.update(origin, judge)
         except RefusedError as error:
             if error.forked:
                 self._keep_fork(note, now)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from ledger.checkpoint import Checkpoint
-from ledger.errors import ConfigError, NoteError, StoreDamagedError
+from ledger.errors import ConfigError, NoteError, NotFoundError, StoreDamagedError
 from ledger.notes import ED25519, Verifier, open_note
 from ledger.store.connection import Connection, Row
-from ledger.store.database import Database
+from ledger.store.sqlite import SqliteDatabase
 from ledger.witness.core import MAX_TREE_SIZE, State
 
 MAX_FORKS: Final = 100
@@ -49,6 +49,14 @@ CREATE TABLE IF NOT EXISTS witness_fork (
     PRIMARY KEY (origin, size, root)
 ) WITHOUT ROWID
 """
+_RETIRED: Final = """
+CREATE TABLE IF NOT EXISTS witness_retired (
+    origin TEXT NOT NULL,
+    vkey   TEXT NOT NULL,
+    PRIMARY KEY (origin, vkey)
+) WITHOUT ROWID
+"""
+"""Keys that are no longer trusted. What they signed was cosigned all the same, and is still remembered."""
 
 _DAMAGED: Final = (
     "The witness's memory {path} is damaged. Do not go on from an older copy: it would forget what was cosigned. "
@@ -62,13 +70,15 @@ class KnownLog:
 
     Attributes:
         origin: its name.
-        vkeys: the keys trusted for it.
+        vkeys: the keys trusted for it; none when all were removed.
+        retired: keys that were removed.
         state: what was last cosigned, None if nothing was.
         forks: signed checkpoints kept that contradict what was cosigned at the same size.
     """
 
     origin: str
     vkeys: tuple[str, ...]
+    retired: tuple[str, ...]
     state: State | None
     forks: int
 
@@ -93,10 +103,14 @@ class WitnessStore:
             )
         self.path = path
         with self._translated():
-            self._database = Database(path, create=create)
+            self._database = SqliteDatabase(path, create=create)
             try:
                 if create:
                     self._database.ensure(TABLES)
+                with self._database.read() as connection:
+                    # Only a memory that is there may be completed: an empty one has forgotten.
+                    connection.execute("SELECT 1 FROM witness_state, witness_log, witness_fork LIMIT 1").fetchone()
+                self._database.ensure(_RETIRED)
                 self._check()
             except BaseException:
                 self._database.close()
@@ -111,11 +125,16 @@ class WitnessStore:
         """Close the database."""
         self._database.close()
 
-    def add_log(self, origin: str, verifier: Verifier) -> bool:
+    def add_log(self, origin: str, verifier: Verifier, *, again: bool = False) -> bool:
         """Trust a key for a log from now on; False when it was trusted already.
 
+        Args:
+            origin: the log.
+            verifier: its key.
+            again: trust it although it was removed before.
+
         Raises:
-            ConfigError: the key is no log's key, or the origin cannot stand in a checkpoint.
+            ConfigError: the key is no log's key, or was removed, or the origin cannot stand in a checkpoint.
         """
         if verifier.kind != ED25519:
             raise ConfigError("A log signs with an Ed25519 key (0x01); this is the key of a witness (0x04).")
@@ -124,11 +143,47 @@ class WitnessStore:
         except NoteError as error:
             raise ConfigError(f"The origin cannot be used. {error}") from None
         with self._translated(), self._database.write() as connection:
+            if verifier.vkey in _keys(connection, "witness_retired", origin):
+                if not again:
+                    raise ConfigError(
+                        "This key was removed from the log, so that whoever has it can have nothing cosigned. Add it "
+                        "with --again only if that was a mistake."
+                    )
+                connection.execute("DELETE FROM witness_retired WHERE origin = ? AND vkey = ?", (origin, verifier.vkey))
             added = connection.execute(
                 "INSERT INTO witness_log (origin, vkey) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (origin, verifier.vkey),
             ).rowcount
         return added == 1
+
+    def remove_log_key(self, origin: str, verifier: Verifier, *, last: bool = False) -> None:
+        """Trust a key for a log no longer; what was cosigned of the log stays remembered.
+
+        Args:
+            origin: the log.
+            verifier: the key.
+            last: go on although no key is left, so that nothing of the log is cosigned until one is added.
+
+        Raises:
+            NotFoundError: the key is not trusted for this log.
+            ConfigError: it is the last one.
+        """
+        with self._translated(), self._database.write() as connection:
+            trusted = _keys(connection, "witness_log", origin)
+            if verifier.vkey not in trusted:
+                raise NotFoundError(
+                    "This witness does not trust that key for that log; `tocsin witness list` says which."
+                )
+            if len(trusted) == 1 and not last:
+                raise ConfigError(
+                    "This is the log's last key: without it nothing of the log is cosigned any more. Add the new key "
+                    "first (`tocsin witness add-log`), or remove it with --last."
+                )
+            connection.execute("DELETE FROM witness_log WHERE origin = ? AND vkey = ?", (origin, verifier.vkey))
+            connection.execute(
+                "INSERT INTO witness_retired (origin, vkey) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (origin, verifier.vkey),
+            )
 
     def verifiers(self, origin: str) -> tuple[Verifier, ...]:
         """The keys trusted for an origin; none when the log is unknown."""
@@ -146,11 +201,14 @@ class WitnessStore:
     def logs(self) -> list[KnownLog]:
         """All logs this witness knows, by origin."""
         with self._translated(), self._database.read() as connection:
-            origins = connection.execute("SELECT DISTINCT origin FROM witness_log ORDER BY origin").fetchall()
+            origins = connection.execute(
+                "SELECT origin FROM witness_log UNION SELECT origin FROM witness_retired ORDER BY origin"
+            ).fetchall()
             return [
                 KnownLog(
                     row["origin"],
                     tuple(verifier.vkey for verifier in _verifiers(connection, row["origin"])),
+                    _keys(connection, "witness_retired", row["origin"]),
                     _read_state(connection, row["origin"]),
                     connection.execute(
                         "SELECT count(*) FROM witness_fork WHERE origin = ?", (row["origin"],)
@@ -159,10 +217,14 @@ class WitnessStore:
                 for row in origins
             ]
 
-    def update(self, origin: str, decide: Callable[[State | None], State]) -> State:
+    def update(self, origin: str, decide: Callable[[State | None, tuple[Verifier, ...]], State]) -> State:
         """Replace a log's state by what `decide` makes of it; durable when this returns.
 
         What `decide` raises leaves the state as it was.
+
+        Args:
+            origin: the log.
+            decide: given its state and the keys that are trusted for it, both as of this transaction.
 
         Raises:
             StoreError: the store failed. The new state may be stored all the same, so nothing that
@@ -171,7 +233,7 @@ class WitnessStore:
         with self._translated(), self._database.write() as connection:
             # SPEC: "checking the old size against the latest checkpoint and persisting the new checkpoint
             # must be performed atomically": the write lock is held from this read to the commit.
-            state = decide(_read_state(connection, origin))
+            state = decide(_read_state(connection, origin), _verifiers(connection, origin))
             connection.execute(
                 "INSERT INTO witness_state (digest, origin, size, time, note) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (digest) DO UPDATE SET size = excluded.size, time = excluded.time, note = excluded.note",
@@ -205,7 +267,8 @@ class WitnessStore:
         for log in self.logs():
             try:
                 if log.state is not None:
-                    open_note(log.state.note, [Verifier.from_vkey(vkey) for vkey in log.vkeys])
+                    known = dict.fromkeys((*log.vkeys, *log.retired))
+                    open_note(log.state.note, [Verifier.from_vkey(vkey) for vkey in known])
             except NoteError:
                 raise StoreDamagedError(_DAMAGED.format(path=self.path)) from None
 
@@ -236,9 +299,14 @@ def _state(row: Row) -> State:
     return state
 
 
+def _keys(connection: Connection, table: str, origin: str) -> tuple[str, ...]:
+    # Only names of this module are spliced in.
+    sql = f"SELECT vkey FROM {table} WHERE origin = ? ORDER BY vkey"  # noqa: S608
+    return tuple(row["vkey"] for row in connection.execute(sql, (origin,)).fetchall())
+
+
 def _verifiers(connection: Connection, origin: str) -> tuple[Verifier, ...]:
-    rows = connection.execute("SELECT vkey FROM witness_log WHERE origin = ? ORDER BY vkey", (origin,)).fetchall()
     try:
-        return tuple(Verifier.from_vkey(row["vkey"]) for row in rows)
+        return tuple(Verifier.from_vkey(vkey) for vkey in _keys(connection, "witness_log", origin))
     except (NoteError, TypeError):
         raise StoreDamagedError("A stored key is malformed.") from None

@@ -30,6 +30,24 @@ def test_only_the_holder_of_the_lease_looks(ledger: Ledger, clock: Any) -> None:
     assert looks == ["first", "first", "second"]
 
 
+def test_a_long_look_keeps_the_lease_so_that_the_work_is_not_begun_twice(ledger: Ledger, clock: Any) -> None:
+    second = Ticker(ledger, lambda _: None, INTERVAL)
+    began: list[bool] = []
+
+    def work(_: datetime) -> None:
+        for _round in range(5):
+            clock.now += 2 * INTERVAL
+            first.extend()
+            began.append(second.tick())
+
+    first = Ticker(ledger, work, INTERVAL)
+    assert first.tick()
+    assert began == [False] * 5
+    clock.now += 3 * INTERVAL
+    first.extend()  # no look is under way: a lease that ran out is not taken back
+    assert second.tick()
+
+
 def test_a_released_lease_is_free_at_once(ledger: Ledger) -> None:
     first, second = Lease(ledger, INTERVAL), Lease(ledger, INTERVAL)
     assert first.take()

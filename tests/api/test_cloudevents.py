@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.http import cloudevents
-from api.http.cloudevents import Submission, open_envelope, read
+from api.http.cloudevents import Envelope, Submission, open_envelope, open_raw, read
 from api.http.problems import RequestError
 
 EVENT = {"specversion": "1.0", "id": "1", "source": "/a", "type": "a.b.v1", "data": {"n": 1}}
@@ -116,3 +116,41 @@ def test_limits_are_413_by_declared_length_and_by_count() -> None:
     assert refusal(json.dumps(many).encode(), "application/cloudevents-batch+json").problem.kind.status == 413
     assert refusal(b"{}\n" * len(many), "application/x-ndjson").problem.kind.status == 413
     assert len(submit(json.dumps(many[1:]).encode(), "application/cloudevents-batch+json").events) == 1000
+
+
+_VALUES = st.one_of(
+    st.sampled_from(
+        [
+            "application/cloudevents+json",
+            "Application/CloudEvents+JSON; charset=utf-8",
+            "application/cloudevents-batch+json;charset=latin-1",
+            "application/x-ndjson",
+            "application/json",
+            "identity",
+            "gzip",
+            "1.0",
+            "999999",
+            "5242880",
+            "5242881",
+            "-1",
+        ]
+    ),
+    st.text(st.characters(codec="latin-1"), max_size=10),
+)
+_NAMES = ["content-type", "content-encoding", "content-length", "ce-specversion", "ce-id", "ce-", "host", "accept"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(_NAMES), _VALUES), max_size=5))
+@example([("content-type", "application/x-ndjson"), ("content-length", "5242881")])
+@example([("content-type", "application/x-ndjson"), ("content-encoding", "gzip")])
+@example([("content-type", "application/x-ndjson"), ("ce-specversion", "1.0")])
+def test_the_quick_look_at_the_headers_decides_as_the_long_one_does(headers: list[tuple[str, str]]) -> None:
+    def outcome(take: Any, pairs: Any) -> Envelope | tuple[str, str, Any]:
+        try:
+            found: Envelope = take(pairs)
+        except RequestError as error:
+            return error.problem.kind.name, error.problem.detail, error.problem.headers
+        return found
+
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    assert outcome(open_raw, raw) == outcome(open_envelope, headers)

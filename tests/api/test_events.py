@@ -1,17 +1,26 @@
 """`POST /v1/events` and reading events back, over the real ledger."""
 
+import asyncio
 import json
 import logging
 import sqlite3
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from api.http import cloudevents
-from ledger import Ledger, errors
+from api.http import cloudevents, create_app
+from api.http.edge import request_id
+from api.http.ingest import HotPath, Ingest, event_url, receipt_json, receipt_text
+from api.http.metrics import Metrics
+from api.http.problems import RequestError, of_error
+from ledger import Ledger, Receipt, errors
 from ledger.merkle import leaf_hash
 from ledger.proofs import verify_receipt
 
@@ -165,6 +174,7 @@ def test_limits_are_413_and_nothing_is_written(client: TestClient, ledger: Ledge
     assert client.post("/v1/events", json=many[:1000], headers=BATCH).status_code == 201
 
 
+@pytest.mark.sqlite
 def test_a_locked_store_is_503_with_a_time_to_come_back(
     client: TestClient, ledger: Ledger, make_event: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +191,7 @@ def test_a_locked_store_is_503_with_a_time_to_come_back(
     assert client.post("/v1/events", json=make_event(), headers=STRUCTURED).status_code == 201
 
 
+@pytest.mark.sqlite
 def test_a_full_store_is_507(client: TestClient, ledger: Ledger, make_event: Make) -> None:
     with ledger.database.read() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
@@ -213,7 +224,7 @@ def failing(
     def fail(_: object) -> list[object]:
         raise error
 
-    monkeypatch.setattr(ledger, "append_each", fail)
+    monkeypatch.setattr(ledger, "append", fail)
     return client, status
 
 
@@ -241,3 +252,128 @@ def test_an_erased_payload_is_said_to_be_erased(client: TestClient, ledger: Ledg
     page = client.get(f"/entries/{index}", headers={"accept": "text/html"})
     assert page.status_code == 200
     assert "Erased" in page.text
+
+
+_PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7F), max_size=20)
+
+
+@given(st.one_of(_PRINTABLE, st.text(max_size=20)), _PRINTABLE, st.integers(0, 2**53 - 1), st.booleans())
+def test_a_receipt_is_written_as_the_json_encoder_would(source: str, event_id: str, index: int, new: bool) -> None:
+    receipt = Receipt(source, event_id, "example.org/a", index, "ab" * 32, "2026-03-10T09:00:00.000Z", "unknown", new)
+    assert receipt_text(receipt).encode() == orjson.dumps(receipt_json(receipt))
+    assert event_url(source, event_id) == f"/v1/events/{quote(source, safe='')}/{quote(event_id, safe='')}"
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_a_request_id_is_a_uuid_of_version_4(random: bytes) -> None:
+    assert request_id(random) == str(UUID(bytes=random, version=4))
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_ours(
+    ledger: Ledger, incidents: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    app = create_app(ledger, incidents)
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", cloudevents.STRUCTURED.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/events", "headers": headers, "scheme": "http"}
+    asyncio.run(app(scope, receive, send))
+    assert sent == []
+    assert "POST /v1/events 499" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class Body:
+    """A body in pieces, of which the last one comes when it is let go; `receive` never returns at once if asked so."""
+
+    def __init__(self, *pieces: bytes, late: bool = False) -> None:
+        self.pieces = list(pieces)
+        self.late = late
+        self.released = asyncio.Event()
+
+    async def receive(self) -> Any:
+        if self.late:
+            await asyncio.sleep(0)
+        if len(self.pieces) == 1:
+            await self.released.wait()
+        return {"type": "http.request", "body": self.pieces.pop(0), "more_body": bool(self.pieces)}
+
+
+async def post(ingest: Ingest, body: Body) -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", cloudevents.STRUCTURED.encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/events", "headers": headers}
+    await HotPath(ingest)(scope, body.receive, send)
+    return int(sent[0]["status"])
+
+
+def test_bodies_that_still_arrive_are_counted(ledger: Ledger, make_event: Make) -> None:
+    ingest = Ingest(ledger, Metrics(), max_waiting_bytes=3000)
+
+    async def run() -> None:
+        rest = orjson.dumps(make_event("slow"))
+        slow = [Body(b" " * 1000, b" " * 200, rest, late=late) for late in (False, True)]
+        tasks = [asyncio.create_task(post(ingest, body)) for body in slow]
+        await asyncio.sleep(0.01)
+        for body in (Body(b" " * 700, b""), Body(b" " * 600, b" " * 100, b"")):
+            body.released.set()
+            with pytest.raises(errors.OverloadedError):
+                await post(ingest, body)
+        tasks.pop().cancel()  # that client went away
+        await asyncio.sleep(0.01)
+        again = Body(b" " * 700, orjson.dumps(make_event("again")))
+        again.released.set()
+        assert await post(ingest, again) == 201
+        slow[0].released.set()
+        assert await tasks[0] == 201
+        assert ingest._waiting_bytes == ingest._waiting == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("pieces", [(b"never",), (b"{", b"never")])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_body_has_to_arrive_in_time(ledger: Ledger, make_event: Make, pieces: tuple[bytes, ...], late: bool) -> None:
+    ingest = Ingest(ledger, Metrics(), body_timeout_s=0.01)
+
+    async def run() -> None:
+        with pytest.raises(RequestError) as caught:
+            await post(ingest, Body(*pieces, late=late))
+        problem = of_error(caught.value)
+        assert (problem.kind.name, problem.kind.status) == ("request-timeout", 408)
+        assert problem.headers == {"Connection": "close"}
+        assert ingest._waiting_bytes == 0
+        with ledger._sequencer._lock:  # the time that the store takes is not the body's
+            body = Body(orjson.dumps(make_event()))
+            body.released.set()
+            waiting = asyncio.create_task(post(ingest, body))
+            await asyncio.sleep(0.05)
+        assert await waiting == 201
+
+    asyncio.run(run())
+
+
+def test_the_route_answers_as_the_hot_path_does(client: TestClient, make_event: Make) -> None:
+    """Behind another router, or under another prefix, the path beside FastAPI is not taken."""
+    first = client.post("/v1/events", json=make_event("one"), headers=STRUCTURED)
+    client.app.hot = None  # type: ignore[attr-defined]
+    again = client.post("/v1/events", json=make_event("one"), headers=STRUCTURED)
+    assert (again.status_code, again.content) == (200, first.content)
+    other = client.post("/v1/events", json=make_event("two"), headers=STRUCTURED)
+    assert (other.status_code, other.headers["location"][-4:]) == (201, "/two")
+    volatile = {"x-request-id", "location", "content-length"}
+    assert {name: value for name, value in other.headers.items() if name not in volatile} == {
+        name: value for name, value in first.headers.items() if name not in volatile
+    }

@@ -1,5 +1,6 @@
 """Who is let in: host names on loopback, the token elsewhere, browsers sent by other sites nowhere."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.http import Access, create_app
-from api.http.guard import MAX_SESSIONS, SESSION_LIFE, Sessions
+from api.http.guard import COOKIE, MAX_SESSIONS, SESSION_LIFE, Sessions
+from api.http.sessions import StoredSessions
 from ledger import Ledger
 from ledger.errors import ConfigError
 
@@ -125,6 +127,7 @@ def test_a_broken_form_is_refused_and_never_an_error_of_ours(guarded: TestClient
         ({"sec-fetch-site": "same-origin"}, 415),
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://[evil"}, 403),
         ({"origin": "http://127.0.0.1:8470"}, 415),
         ({}, 415),
     ],
@@ -145,3 +148,39 @@ def test_sessions_end_and_are_bounded(ledger: Ledger, clock: Any) -> None:
     for _ in range(MAX_SESSIONS + 5):
         sessions.open()
     assert len(sessions._expiry) == MAX_SESSIONS
+
+
+def test_sessions_in_the_store_are_looked_up_beside_the_loop_and_only_for_what_could_be_one(
+    ledger: Ledger, incidents: Any
+) -> None:
+    found: list[tuple[str, bool]] = []
+
+    class Watched(StoredSessions):
+        def holds(self, secret: str) -> bool:
+            found.append((secret, threading.current_thread() is loop[0]))
+            return super().holds(secret)
+
+        async def check(self, secret: str) -> bool:
+            loop.append(threading.current_thread())
+            return await super().check(secret)
+
+    loop: list[threading.Thread] = []
+    sessions = Watched(ledger)
+    app = create_app(ledger, incidents, access=Access.decide("0.0.0.0", TOKEN), sessions=sessions)
+    with TestClient(app, base_url="https://tocsin.example.org") as client:
+        for cookie in (
+            None,
+            "",
+            "other=1",
+            f"{COOKIE}=",
+            f"{COOKIE}=guess",
+            f"{COOKIE}={'A' * 64}",
+            f"{COOKIE}={'a' * 65}",
+        ):
+            headers = {} if cookie is None else {"cookie": cookie}
+            assert client.get("/v1/entries/0", headers=headers).status_code == 401
+        assert (found, loop) == ([], [])
+        secret = sessions.open()
+        assert client.get("/v1/entries/0", headers={"cookie": f"{COOKIE}={secret}"}).status_code == 200
+        assert client.get("/v1/entries/0", headers={"cookie": f"{COOKIE}={'0' * 64}"}).status_code == 401
+    assert found == [(secret, False), ("0" * 64, False)]

@@ -110,3 +110,18 @@ def test_entries_that_are_not_there(filled: TestClient, index: str, status: int)
         assert answer.json()["status"] == status
     if status == 422:
         assert filled.get(f"/v1/entries/{index}").json()["errors"][0]["pointer"] == "/index"
+
+
+def test_an_unchanged_checkpoint_is_not_sent_again(
+    client: TestClient, ledger: Ledger, make_event: Callable[..., dict[str, Any]]
+) -> None:
+    first = client.get("/checkpoint")
+    tag = first.headers["etag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = client.get("/checkpoint", headers={"if-none-match": known})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert again.headers["cache-control"] == "public, max-age=5"
+    ledger.append([make_event("more")])
+    changed = client.get("/checkpoint", headers={"if-none-match": tag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != tag

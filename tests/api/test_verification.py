@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from api import verification
@@ -53,6 +54,7 @@ def test_an_intact_ledger_is_recorded_as_such(ledger: Ledger, incidents: Any, ma
     assert Verification(ledger, DAY).last() == run
 
 
+@pytest.mark.sqlite
 def test_damage_is_recorded_and_the_overview_names_the_first_broken_entry(
     ledger: Ledger, incidents: Any, make_event: Any
 ) -> None:

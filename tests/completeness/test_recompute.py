@@ -132,6 +132,7 @@ def test_the_wrong_index_key_is_told_from_a_wrong_root(ledger, kit):
         recompute(log_of(ledger), bytes(32), ledger.vkey)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("column", ["payload", "entry"])
 def test_entries_that_were_not_signed_are_refused(ledger, kit, column):
     grown(ledger, kit)
@@ -143,6 +144,7 @@ def test_entries_that_were_not_signed_are_refused(ledger, kit, column):
         again(ledger)
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("junk", ["'text'", "7", "x'ff00'"])
 @pytest.mark.parametrize("column", ["payload", "entry", "salt"])
 def test_a_damaged_row_is_a_damaged_store_and_no_other_error(ledger, kit, column, junk):

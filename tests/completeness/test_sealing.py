@@ -14,7 +14,8 @@ from ledger import Ledger, OwnEvent
 from ledger.completeness import index_key, seal_index, sealing, seals, store, subject_report
 from ledger.completeness.index import KINDS, SEALED_TYPE, Key, key_id
 from ledger.completeness.trie import EMPTY, Leaf, verify_absent, verify_present
-from ledger.errors import NotFoundError, StoreError
+from ledger.errors import NotFoundError, StoreDamagedError, StoreError
+from ledger.store.catalogue import tables
 from ledger.verify import verify_database
 
 
@@ -150,19 +151,15 @@ def test_an_access_erased_before_it_was_indexed_is_counted(ledger, kit):
     assert [data["unreadable"] for data in sealed_entries(ledger)] == [1, 1]
 
 
+@pytest.mark.sqlite
 def test_no_name_stands_in_the_tables_of_the_index(ledger, kit):
     ledger.append([kit.event(1, ["cust-1"], "record/of-somebody")])
     seal_index(ledger)
     ref = kit.ref(ledger, "cust-1")
     with ledger.database.read() as connection:
-        tables = [
-            row["name"]
-            for row in connection.execute(
-                "SELECT name FROM sqlite_schema WHERE name LIKE 'access_map_%' AND type = 'table'"
-            )
-        ]
-        assert len(tables) == 6
-        dump = repr([tuple(row) for table in tables for row in connection.execute(f"SELECT * FROM {table}")])
+        names = [name for name in tables(connection) if name.startswith("access_map_")]
+        assert len(names) == 7
+        dump = repr([tuple(row) for table in names for row in connection.execute(f"SELECT * FROM {table}")])
     for secret in (ref, "record/of-somebody", "cust-1"):
         assert secret not in dump
 
@@ -218,3 +215,35 @@ def test_after_a_kill_at_any_step_the_next_run_seals_what_the_log_says(ledger, k
         for seal in found:
             assert seal.root.root == kit.naive(survivor, seal.root.kind, seal.root.size)
         assert seal_index(survivor) == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "payload = CAST(replace(CAST(payload AS TEXT), 'success', 'denied') AS BLOB)",
+        "salt = NULL",
+        "salt = CAST('x' AS BLOB)",
+        "entry = CAST('{}' AS BLOB)",
+        'entry = CAST(replace(CAST(entry AS TEXT), \'"commitment":"\', \'"commitment":"0\') AS BLOB)',
+        'entry = CAST(replace(CAST(entry AS TEXT), \'"commitment":"\', \'"commitment":"\u00e9\') AS BLOB)',
+    ],
+)
+def test_nothing_is_indexed_that_its_entry_does_not_commit_to(ledger, kit, change):
+    """Somebody wrote another payload into the database: no root may say that the log named whom it names."""
+    kit.fill(ledger, 10)
+    size = ledger.size()
+    with ledger.database.write() as connection:
+        connection.execute(f"UPDATE event SET {change} WHERE position = 5")
+    with pytest.raises(StoreDamagedError, match=r"ntry 4 .*Nothing was changed.*tocsin verify"):
+        seal_index(ledger)
+    assert (sealing.indexed(ledger), seals(ledger), ledger.size()) == (0, [], size)
+    assert verify_database(ledger.database, ledger.vkey).damage[0].index == 4
+
+
+def test_an_entry_that_is_missing_stops_the_index(ledger, kit):
+    kit.fill(ledger, 10)
+    size = ledger.size()
+    with ledger.database.write() as connection:
+        connection.execute("DELETE FROM event WHERE position > ?", (size - 2,))
+    with pytest.raises(StoreDamagedError, match="is missing"):
+        seal_index(ledger)

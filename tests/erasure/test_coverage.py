@@ -38,6 +38,7 @@ def change(ledger, sql, *values):
         assert connection.execute(sql, values).rowcount > 0
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("erased")
 @pytest.mark.parametrize(
     ("sql", "kinds"),
@@ -60,6 +61,7 @@ def test_what_no_entry_accounts_for_is_damage(ledger, kit, sql, kinds):
     assert kit.damage(ledger)[: len(kinds)] == kinds
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("erased")
 def test_a_damaged_state_of_the_vault_is_named(ledger):
     change(ledger, "UPDATE meta SET value = x'00' WHERE name = 'vault.state'")

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import Ledger, OwnEvent
-from ledger.errors import ErasedError, ErasedIdentityError, InputError, NotFoundError, StoreBusyError, StoreError
+from ledger.entries import Entry, commit
+from ledger.errors import (
+    ErasedError,
+    ErasedIdentityError,
+    InputError,
+    NotFoundError,
+    StoreBusyError,
+    StoreDamagedError,
+    StoreError,
+)
+from ledger.forgetting.coverage import TABLES
+from ledger.forgetting.destroying import prepare
 from ledger.forgetting.erasing import ErasureRefusedError, erase
 from ledger.forgetting.holding import place_hold
 from ledger.forgetting.retention import Rule, run_rules
-from ledger.forgetting.scrub import finish, search, unfinished
+from ledger.forgetting.scrub import finish, unfinished
+from ledger.forgetting.wiping import wiping_of
+from ledger.merkle import leaf_hash
 
 PROFILE = {
     "name": "Canary Nameworth",
@@ -44,6 +58,7 @@ def person(ledger, kit):
     return ref
 
 
+@pytest.mark.sqlite
 def test_after_erasure_the_plain_text_is_found_nowhere(ledger, kit, person, actor):
     # Before, the clear parts are there; sealed ones are nowhere in the clear even then.
     assert kit.everywhere(ledger.directory, b"record-canary")
@@ -184,6 +199,7 @@ def test_erasure_among_concurrent_writers_leaves_no_payload_of_the_person(ledger
     assert kit.damage(ledger) == []
 
 
+@pytest.mark.sqlite
 def test_secure_delete_alone_leaves_copies_and_finishing_does_not(tmp_path, kit):
     """Why the file is written anew: pages that were split keep old copies of rows that live elsewhere."""
     with closing(Ledger.create(tmp_path / "data", kit.ORIGIN)) as ledger:
@@ -200,9 +216,9 @@ def test_secure_delete_alone_leaves_copies_and_finishing_does_not(tmp_path, kit)
         assert twice  # otherwise this test shows nothing
         by = kit.refer(ledger, "officer", kind="actor")
         needles = [needle for ref in twice for needle in erase(ledger, ref, basis="b", by=by).needles]
-        assert search(ledger.database.path, needles)
+        assert wiping_of(ledger.database).search(needles)
         finish(ledger, by=by, needles=needles)
-        assert search(ledger.database.path, needles) == 0
+        assert wiping_of(ledger.database).search(needles) == 0
 
 
 def test_a_reader_of_an_old_state_keeps_the_work_unfinished_until_it_ends(ledger, kit, person, actor):
@@ -217,6 +233,7 @@ def test_a_reader_of_an_old_state_keeps_the_work_unfinished_until_it_ends(ledger
     assert kit.everywhere(ledger.directory, b"record-canary") == []
 
 
+@pytest.mark.sqlite
 def test_bytes_that_are_still_there_are_never_called_wiped(ledger, person, actor):
     done = erase(ledger, person, basis="request 23", by=actor)
     with pytest.raises(StoreError, match="still found"):
@@ -329,3 +346,78 @@ def test_erasing_one_changes_nothing_readable_about_another_but_what_both_share(
             }
             assert {key: value for key, value in after.items() if key in expected} == expected
         assert kit.damage(ledger) == []
+
+
+@pytest.fixture
+def two(ledger, kit):
+    """Entries 1 to 3 are about the victim, 4 and 5 about another person; their refs."""
+    ledger.append([kit.view(n, ["victim"]) for n in range(3)])
+    ledger.append([kit.view(n, ["other"]) for n in (3, 4)])
+    return kit.refer(ledger, "victim"), kit.refer(ledger, "other")
+
+
+def everything(ledger):
+    """All rows that an erasure may change."""
+    tables = ("event", "vault", "forgotten", "access_row", "access_map_entry", "access_map_key", "tracking", "head")
+    with ledger.database.read() as connection:
+        return [sorted(connection.tuples(f"SELECT * FROM {table}")) for table in tables]
+
+
+def rewrite(ledger, index, old, new, *, entry=False, salt=b"\x05" * 32):
+    """Somebody with access to the database, and no key, writes another payload, and if wanted the entry to fit it."""
+    with ledger.database.write() as connection:
+        row = connection.execute("SELECT entry, payload FROM event WHERE position = ?", (index + 1,)).fetchone()
+        payload = row["payload"].replace(old.encode(), new.encode())
+        assert payload != row["payload"]
+        connection.execute("UPDATE event SET payload = ? WHERE position = ?", (payload, index + 1))
+        if entry:
+            fitting = replace(Entry.decode(row["entry"]), commitment=commit(salt, payload)).encode()
+            connection.execute("UPDATE event SET salt = ?, entry = ? WHERE position = ?", (salt, fitting, index + 1))
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_lawful_erasure_destroys_no_evidence_of_tampering(ledger, kit, two, actor, indexed):
+    """An access to the victim's record is made to name the other, whose erasure would then hide it for good."""
+    victim, other = two
+    ledger.database.ensure(TABLES)
+    if indexed:
+        prepare(ledger)
+    rewrite(ledger, 2, victim, other)
+    before = None
+    for _ in range(2):
+        with pytest.raises(StoreDamagedError, match=r"entry 2 .*tocsin verify"):
+            erase(ledger, other, basis="request 1", by=actor)
+        before = before or everything(ledger)  # after the first try, which made the index's tables
+        assert everything(ledger) == before
+    assert kit.damage(ledger) == ["payload_altered"]
+    rewrite(ledger, 2, other, victim)
+    assert erase(ledger, other, basis="request 1", by=actor).payloads == 2
+    assert kit.damage(ledger) == []
+
+
+def test_an_entry_made_to_fit_and_put_back_later_is_not_destroyed_either(ledger, two, actor):
+    victim, other = two
+    ledger.database.ensure(TABLES)
+    prepare(ledger)
+    rewrite(ledger, 2, victim, other, entry=True)
+    before = everything(ledger)
+    with pytest.raises(StoreDamagedError, match=r"Entry 2, .*not what the log signed"):
+        erase(ledger, other, basis="request 1", by=actor)
+    assert everything(ledger) == before
+
+
+def test_an_erasure_over_full_tiles_is_held_against_the_signed_tree(ledger, kit, actor):
+    """People on both sides of a full tile, and a tile that was changed to fit an altered entry."""
+    for part in range(3):
+        ledger.append([kit.view(f"{part}-{n}", [f"p-{n % 3}"]) for n in range(150)])
+    first, second, third = (kit.refer(ledger, f"p-{n}") for n in range(3))
+    assert erase(ledger, first, basis="request 1", by=actor).payloads == 150
+    assert kit.damage(ledger) == []
+    rewrite(ledger, 2, second, third, entry=True)
+    with ledger.database.write() as connection:
+        row = connection.execute("SELECT hashes FROM tile WHERE level = 0 AND number = 0").fetchone()
+        leaf = leaf_hash(connection.execute("SELECT entry FROM event WHERE position = 3").fetchone()["entry"])
+        hashes = row["hashes"][:64] + leaf + row["hashes"][96:]
+        connection.execute("UPDATE tile SET hashes = ? WHERE level = 0 AND number = 0", (hashes,))
+    with pytest.raises(StoreDamagedError, match="not what the log signed"):
+        erase(ledger, third, basis="request 2", by=actor)

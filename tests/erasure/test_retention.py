@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.encoding import format_time
-from ledger.errors import InputError
+from ledger.errors import InputError, StoreDamagedError
 from ledger.forgetting.erasing import erase
 from ledger.forgetting.events import RULES_CHANGED
 from ledger.forgetting.holding import place_hold
@@ -200,3 +200,47 @@ def test_rules_are_read_strictly():
 def test_any_text_is_rules_or_an_input_error(text):
     with suppress(InputError):
         assert parse_rules(text, "r.toml")
+
+
+TAMPER = {
+    "a payload": "UPDATE event SET payload = CAST(replace(CAST(payload AS TEXT), 'success', 'denied') AS BLOB)",
+    "a salt": "UPDATE event SET salt = CAST('12345678901234567890123456789012' AS BLOB)",
+    "a short salt": "UPDATE event SET salt = CAST('1' AS BLOB)",
+    "the type beside an entry": "UPDATE event SET topic = 'com.clinic.data.view.v1'",
+    "the entry": "UPDATE event SET entry = CAST(replace(CAST(entry AS TEXT), '08:59:59', '08:59:58') AS BLOB)",
+}
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("name", TAMPER)
+def test_what_was_altered_is_not_deleted_as_if_it_were_due(years, kit, name):
+    """Retention destroys only what the log signed; what it refuses stays as evidence."""
+    index = 3 if name == "the type beside an entry" else 2
+    by = kit.refer(years, "officer", kind="actor")
+    run_rules(years, [Rule("none", "com.none.*", 365)], by=by)  # the index has read everything
+    with years.database.write() as connection:
+        before = connection.execute("SELECT * FROM event WHERE position = ?", (index + 1,)).fetchone()
+        connection.execute(f"{TAMPER[name]} WHERE position = ?", (index + 1,))
+        assert tuple(connection.execute("SELECT * FROM event WHERE position = ?", (index + 1,)).fetchone()) != tuple(
+            before
+        )
+    with pytest.raises(StoreDamagedError, match=r"[Ee]ntry \d.*tocsin verify"):
+        run_rules(years, [VIEWS], by=by)
+    assert gone(years) == []
+
+
+def test_a_time_that_was_altered_makes_nothing_before_it_due(years, kit):
+    """Where what is due ends is found by halving: one entry that looks older makes all before it look so."""
+    by = kit.refer(years, "officer", kind="actor")
+    rule = Rule("views", "*.data.view.v1", 3000)
+    assert run_rules(years, [rule], by=by)[0].deleted == 0
+    with years.database.write() as connection:
+        for index in range(5, 9):
+            connection.execute(
+                "UPDATE event SET entry = CAST(replace(CAST(entry AS TEXT), '2028-', '2001-') AS BLOB)"
+                " WHERE position = ?",
+                (index + 1,),
+            )
+    with pytest.raises(StoreDamagedError, match="Entry 1 is not due"):
+        run_rules(years, [rule], by=by)
+    assert gone(years) == []

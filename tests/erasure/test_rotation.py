@@ -79,6 +79,7 @@ def test_a_snapshot_from_before_the_change_still_opens(ledger, people):
     assert ledger.vault.profile(people[0])["name"] == "Vera 0"
 
 
+@pytest.mark.sqlite
 def test_a_change_that_fails_changes_nothing(ledger, kit, people, actor):
     with ledger.database.write() as connection:
         (damaged,) = connection.execute("SELECT data_key FROM vault WHERE ref = ?", (people[9],)).fetchone()

@@ -21,6 +21,7 @@ def test_a_ledger_without_incidents_has_nothing_to_check(ledger):
     assert found(ledger) == set()
 
 
+@pytest.mark.sqlite
 @pytest.mark.usefixtures("assessed")
 @pytest.mark.parametrize(
     ("statement", "damage"),

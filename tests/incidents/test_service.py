@@ -399,6 +399,7 @@ def test_everything_is_there_again_after_reopening(assessed, ledger, law, world,
         assert as_json(IncidentService(reopened, law).view(name)) == before
 
 
+@pytest.mark.sqlite
 def test_a_tampered_affected_set_is_refused(assessed, ledger):
     service, name = assessed
     with ledger.database.write() as connection:

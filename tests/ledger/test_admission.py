@@ -21,6 +21,26 @@ class Colour(enum.StrEnum):
     RED = "red"
 
 
+class Outcome(enum.StrEnum):
+    SUCCESS = "success"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Items(list):
+    pass
+
+
+class Members(dict):
+    pass
+
+
 ODD = st.sampled_from(
     [
         1.5,
@@ -37,7 +57,15 @@ ODD = st.sampled_from(
         {"~\x7f": 1},
         uuid.UUID(int=1),
         Colour.RED,
+        Outcome.SUCCESS,
+        Number.ONE,
+        Text("success"),
+        Items(["a"]),
+        Members(a="a"),
+        ({"id": "p"},),
+        "x" * 1024,
         "x" * 1025,
+        "\N{GRINNING FACE}" * 1024,
         "",
         [],
         {},
@@ -214,3 +242,44 @@ def test_encoding_many_does_not_cut_inside_a_text():
     assert canonical_each(values) == [canonical(value) for value in values]
     with pytest.raises(InputError):
         canonical_each(["fine", "half \ud83d"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"outcome": Outcome.SUCCESS},
+        {"resource": {"id": Text("r")}},
+        {"resource": {"id": "r", "count": Number.ONE}},
+        {"resource": {"id": "r", "fields": Items(["a"])}},
+        {"resource": Members(id="r")},
+        {"subjects": ({"id": "p"},)},
+        {"subjects": [({"id": "p"})] * 10_001},
+        {"subjects": [{"id": "p", "ref": "q"}]},
+        {"subjects": [{}]},
+        {"subjects": [{"id": None, "ref": "q"}]},
+        {"justification": {"approved_by": ("boss",)}},
+        {"justification": {"approved_by": None}},
+        {"justification": {"approved_by": [""]}},
+        {"actor": {"id": "x" * 1025}},
+        {"details": {"a": {"b": [1.0]}}},
+        {"bulk": 1.0},
+    ],
+)
+def test_what_only_looks_like_json_in_order_is_left_to_the_long_way(change):
+    value = {**GOOD, "data": {**GOOD["data"], **change}}
+    by_the_long = by_the_long_way(value)
+    assert isinstance(by_the_long, tuple)
+    assert by_the_long[1] is not None
+    assert by_the_quick_way(value) == by_the_long
+    # Neighbours in the same chunk do not change that.
+    with pytest.raises(EventError, match=r"^Event 1"):
+        read_events([GOOD, value, GOOD])
+
+
+def test_every_field_of_a_known_type_is_recognised_when_it_is_null_or_ordinary():
+    for name in FIELDS - {"actor", "outcome", "resource"}:
+        assert recognise({**GOOD, "data": {**GOOD["data"], name: None}}) is not None, name
+    for name, parts in OBJECTS.items():
+        for part in (parts or frozenset({"any"})) - {"approved_by"}:
+            data = {**GOOD["data"], name: {"id": "r", part: "x"} if name == "resource" else {part: "x"}}
+            assert recognise({**GOOD, "data": data}) is not None, (name, part)

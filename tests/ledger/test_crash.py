@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -18,21 +16,10 @@ from pathlib import Path
 from ledger import Ledger
 from ledger.proofs import verify_receipt
 
-CRASHING = Path(__file__).with_name("crashing.py")
 
-
-def start(*arguments: object) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, str(CRASHING), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def killed_while_appending(directory: Path, name: str, seconds: float) -> list[dict]:
+def killed_while_appending(support, directory: Path, name: str, seconds: float) -> list[dict]:
     """Receipts that the child had printed when it was killed."""
-    child = start("append", directory, name)
+    child = support.start("appending", "append", directory, name)
     lines = [child.stdout.readline()]
     threading.Timer(seconds, child.kill).start()
     rest, stderr = child.communicate(timeout=60)
@@ -42,13 +29,13 @@ def killed_while_appending(directory: Path, name: str, seconds: float) -> list[d
     return [receipt for line in lines if line.endswith("\n") for receipt in json.loads(line)]
 
 
-def test_every_receipt_handed_over_before_a_kill_is_found_and_proves(tmp_path, kit):
+def test_every_receipt_handed_over_before_a_kill_is_found_and_proves(tmp_path, kit, support):
     moments = random.Random(20260310)
     directory = tmp_path / "data"
     kit.create(directory).close()
     receipts: list[dict] = []
     for number in range(6):
-        receipts += killed_while_appending(directory, f"round{number}", moments.uniform(0, 0.25))
+        receipts += killed_while_appending(support, directory, f"round{number}", moments.uniform(0, 0.25))
         with closing(Ledger.open(directory)) as ledger:
             assert kit.verify(ledger).damage == []
             policy = kit.policy(ledger)
@@ -65,18 +52,16 @@ def test_every_receipt_handed_over_before_a_kill_is_found_and_proves(tmp_path, k
     assert len(receipts) >= 6
 
 
-def each_step(job: str, directory: Path) -> list[dict]:
+def each_step(support, job: str, directory: Path) -> list[dict]:
     """What was left by a job killed before its 1st, 2nd, ... step; the last report is of the job that ended."""
-    stdout, stderr = start("steps", job, directory).communicate(timeout=120)
-    assert stderr == ""
-    reports = [json.loads(line) for line in stdout.splitlines()]
+    reports = support.reports("appending", "steps", job, directory)
     assert [report["status"] for report in reports] == [signal.SIGKILL] * (len(reports) - 1) + [0]
     return reports
 
 
-def test_killed_before_each_step_of_an_append(tmp_path):
+def test_killed_before_each_step_of_an_append(tmp_path, support):
     """All or nothing at every step, and the producer's retry gives one entry per event."""
-    reports = each_step("append", tmp_path)
+    reports = each_step(support, "append", tmp_path)
     assert all(report["left"]["damage"] == report["after"]["damage"] == [] for report in reports)
     sizes = [report["left"]["size"] for report in reports]
     assert sizes == sorted(sizes)
@@ -85,9 +70,9 @@ def test_killed_before_each_step_of_an_append(tmp_path):
     assert len(reports) > 30
 
 
-def test_killed_before_each_step_of_making_a_ledger(tmp_path):
+def test_killed_before_each_step_of_making_a_ledger(tmp_path, support):
     """A half-made directory is completed by the next call, with whole keys and one first entry."""
-    reports = each_step("create", tmp_path)
+    reports = each_step(support, "create", tmp_path)
     assert all(report["after"] == {"size": 1, "damage": []} for report in reports)
     assert {report["left"]["ready"] for report in reports} == {False, True}
     assert len(reports) > 40

@@ -9,12 +9,14 @@ from contextlib import closing
 import pytest
 
 from ledger.errors import StoreDamagedError, StoreError
-from ledger.store.database import Database
+from ledger.store.sqlite import SqliteDatabase
+
+pytestmark = pytest.mark.sqlite
 
 
 @pytest.fixture
 def database(tmp_path):
-    with closing(Database(tmp_path / "x.db", create=True)) as database:
+    with closing(SqliteDatabase(tmp_path / "x.db", create=True)) as database:
         database.ensure("CREATE TABLE IF NOT EXISTS t (a TEXT); CREATE TABLE IF NOT EXISTS u (b TEXT)")
         yield database
 
@@ -94,9 +96,9 @@ def test_errors_of_sqlite_are_ours(database, tmp_path):
     with pytest.raises(StoreDamagedError):
         select("SELECT CAST(x'ff' AS TEXT)")
     with pytest.raises(StoreError, match="There is no ledger"):
-        Database(tmp_path / "missing.db")
+        SqliteDatabase(tmp_path / "missing.db")
     with pytest.raises(StoreError, match="cannot be opened"):
-        Database(tmp_path / "missing" / "x.db", create=True)
+        SqliteDatabase(tmp_path / "missing" / "x.db", create=True)
     assert not (tmp_path / "missing.db").exists()
 
 

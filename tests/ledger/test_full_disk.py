@@ -6,6 +6,8 @@ import pytest
 
 from ledger.errors import StoreFullError
 
+pytestmark = pytest.mark.sqlite
+
 
 def allow(ledger, pages: int | None) -> None:
     """Bound the size of the file for the one pooled connection that a single thread uses."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ledger import Criteria
 from ledger.errors import EventConflictError, EventError
 from ledger.ledger import MAX_BATCH
+from ledger.vault import REF
 
 
 def test_a_receipt_names_the_entry_and_proves_it(ledger, kit):
@@ -157,6 +158,7 @@ CANARIES = {
 }
 
 
+@pytest.mark.sqlite
 def test_no_identity_reaches_the_disk_in_the_open(ledger, kit):
     """The bytes of the database, its write-ahead log and every payload are searched."""
     c = CANARIES
@@ -269,3 +271,87 @@ def test_gaps_in_a_producers_sequence_are_named(ledger, kit):
     findings = kit.verify(ledger)
     assert findings.gaps == [(kit.source, "2", "5")]
     assert findings.exit_code == 0
+
+
+def refs_of(payload):
+    """Every ref in a payload, with the identity that the events below gave it."""
+    data = payload["data"]
+    yield data["actor"]["id"]
+    yield data["client"]["ip_ref"]
+    yield data["credential"]
+    yield from (subject["ref"] for subject in data["subjects"])
+    yield from data["justification"]["approved_by"]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(st.integers(0, 40), max_size=90), min_size=1, max_size=4))
+def test_everybody_a_batch_names_gets_one_ref_and_no_place_stays_blank(kit, batches):
+    """Known and unknown identities, repeated within a batch and over its chunks, in every role."""
+    given_to: dict[tuple[str, str], str] = {}
+    number = 0
+    with tempfile.TemporaryDirectory() as directory, closing(kit.create(Path(directory))) as ledger:
+        for batch in batches:
+            events, expected = [], []
+            for who in batch:
+                number += 1
+                several = [who, who // 2, 40 - who]
+                data = {
+                    "actor": {"id": f"id-{who}"},
+                    "client": {"ip": f"id-{who}"},
+                    "credential": f"id-{who + 1}",
+                    "subjects": [{"id": f"id-{each}"} for each in several],
+                    "justification": {"approved_by": [f"id-{who + 2}"]},
+                }
+                events.append(kit.event(number, data=data))
+                roles = [("a", who), ("n", who), ("a", who + 1), *(("s", each) for each in several), ("a", who + 2)]
+                expected.append([(kind, f"id-{each}") for kind, each in roles])
+            for receipt, roles in zip(ledger.append(events), expected, strict=True):
+                payload = json.loads(ledger.entry(receipt.index).payload)
+                for ref, role in zip(refs_of(payload), roles, strict=True):
+                    assert REF.fullmatch(ref)
+                    assert ref[0] == role[0]
+                    assert given_to.setdefault(role, ref) == ref
+        assert len(set(given_to.values())) == len(given_to)
+        for (_, identity), ref in given_to.items():
+            assert ledger.vault.profile(ref) == {"id": identity}
+        assert kit.verify(ledger).exit_code == 0
+
+
+def test_a_batch_may_name_more_people_than_are_remembered(ledger, kit, monkeypatch):
+    monkeypatch.setattr("ledger.vault._CACHE", 10)
+    monkeypatch.setattr("ledger.vault._AT_ONCE", 7)
+    for turn in range(3):
+        batch = [
+            kit.event(f"{turn}-{n}", data={"subjects": [{"id": f"p{n}"}, {"id": "p0"}], "text": f"note {n}"})
+            for n in range(100)
+        ]
+        receipts = ledger.append(batch)
+        for n in (0, 1, 50, 99):
+            stored = ledger.entry(receipts[n].index)
+            refs = [subject["ref"] for subject in json.loads(stored.payload)["data"]["subjects"]]
+            assert [ledger.vault.find("subject", name) for name in (f"p{n}", "p0")] == refs
+            assert ledger.details(stored)["text"] == f"note {n}"
+    with ledger.database.write():
+        pass  # what is too much is dropped when the next transaction begins
+    assert len(ledger.vault.names.subject) == 10
+    assert kit.verify(ledger).exit_code == 0
+
+
+def test_people_of_a_refused_batch_are_not_made_by_the_next(ledger, kit):
+    ledger.append([kit.event(1)])
+    with pytest.raises(EventConflictError):
+        ledger.append([kit.event("new", data={"subjects": [{"id": "stranger"}]}), kit.event(1, subject="other")])
+    ledger.append([kit.event(2)])
+    assert ledger.vault.find("subject", "stranger") is None
+
+
+@pytest.mark.sqlite
+def test_a_batch_looks_everybody_up_at_once(ledger, kit):
+    """Statements must not grow with the people of a batch."""
+    statements = []
+    ledger.append([kit.event("first")])
+    with ledger.database.write() as connection:
+        connection.set_trace_callback(statements.append)
+    ledger.append([kit.event(n, data={"subjects": [{"id": f"p{n}"}]}) for n in range(200)])
+    assert sum("FROM vault" in statement for statement in statements) <= 3
+    assert sum("INTO vault" in statement for statement in statements) <= 8

@@ -21,6 +21,7 @@ from ledger.store.database import Database
 from ledger.store.recorder import LedgerRecorder
 from ledger.store.schema import TABLES
 from ledger.store.sequencer import Sequencer
+from ledger.store.sqlite import SqliteDatabase
 
 
 class OnTheLedger:
@@ -30,10 +31,13 @@ class OnTheLedger:
     def _kit(self, kit):
         self.kit = kit
 
-    def create_recorder(self) -> LedgerRecorder:
+    def create_database(self) -> Database:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        self.database = Database(Path(directory.name) / "ledger.db", create=True)
+        return SqliteDatabase(Path(directory.name) / "ledger.db", create=True)
+
+    def create_recorder(self) -> LedgerRecorder:
+        self.database = self.create_database()
         self.addCleanup(self.database.close)
         self.database.ensure(TABLES)
         entropy = self.kit.entropy("recorder")
@@ -41,25 +45,62 @@ class OnTheLedger:
         return LedgerRecorder(self.database, Sequencer(self.database, signer, self.kit.clock(), entropy))
 
 
-class TestAggregateRecorder(OnTheLedger, AggregateRecorderTestCase):
+class InPostgres(OnTheLedger):
+    """The same over a PostgreSQL server."""
+
+    @pytest.fixture(autouse=True)
+    def _place(self, postgres):
+        self.place = postgres
+
+    def create_database(self) -> Database:
+        from ledger.store.postgres import Address, PostgresDatabase
+
+        place = self.place()
+        return PostgresDatabase(Address(place.url, place.schema), create=True)
+
+
+class Silent:
+    """The library's aggregate recorders answer nothing; ours is an application recorder as well."""
+
     def create_recorder(self):
         recorder = super().create_recorder()
         insert = recorder.insert_events
 
         def insert_silently(events, **kwargs):
-            # The library's aggregate recorders answer nothing; ours is an application recorder as well.
             insert(events, **kwargs)
 
         recorder.insert_events = insert_silently
         return recorder
 
 
-class TestApplicationRecorder(OnTheLedger, ApplicationRecorderTestCase):
+class Subscribed:
+    """The library leaves it to each recorder whether its subscriptions are tested."""
+
     def test_insert_subscribe(self):
         self.optional_test_insert_subscribe()
 
 
+class TestAggregateRecorder(Silent, OnTheLedger, AggregateRecorderTestCase):
+    pass
+
+
+class TestAggregateRecorderInPostgres(Silent, InPostgres, AggregateRecorderTestCase):
+    pass
+
+
+class TestApplicationRecorder(Subscribed, OnTheLedger, ApplicationRecorderTestCase):
+    pass
+
+
+class TestApplicationRecorderInPostgres(Subscribed, InPostgres, ApplicationRecorderTestCase):
+    pass
+
+
 class TestTrackingRecorder(OnTheLedger, TrackingRecorderTestCase):
+    pass
+
+
+class TestTrackingRecorderInPostgres(InPostgres, TrackingRecorderTestCase):
     pass
 
 
@@ -67,7 +108,15 @@ class TestProcessRecorder(OnTheLedger, ProcessRecorderTestCase):
     pass
 
 
+class TestProcessRecorderInPostgres(InPostgres, ProcessRecorderTestCase):
+    pass
+
+
 class TestNonInterleaving(OnTheLedger, NonInterleavingNotificationIDsBaseCase):
+    pass
+
+
+class TestNonInterleavingInPostgres(InPostgres, NonInterleavingNotificationIDsBaseCase):
     pass
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+from typing import NamedTuple
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.entries import MAX_ENTRY, Entry, commits_to
+from ledger.entries import MAX_ENTRY, Entry, commit, commits_to
 from ledger.errors import InputError, ProofError
 from ledger.merkle import leaf_hash, node_hash, root_hash
 from ledger.seal import EMPTY, Draft, Head, Sealed, seal
@@ -26,6 +27,17 @@ def draft(number: int, size: int = 8) -> Draft:
 
 def salts(first: int, count: int) -> bytes:
     return b"".join(hashlib.sha256(f"salt {number}".encode()).digest() for number in range(first, first + count))
+
+
+class Row(NamedTuple):
+    position: int
+    stream: bytes
+    version: int
+    topic: str
+    entry: bytes
+    chain: bytes
+    salt: bytes
+    payload: bytes
 
 
 class Log:
@@ -49,7 +61,7 @@ class Log:
             tail=self.tail,
         )
         self.head, self.tail = sealed.head, sealed.tail
-        self.rows += sealed.rows
+        self.rows += [Row(*row) for row in sealed.rows]
         for number, hashes in sealed.tiles:
             assert self.tiles.setdefault(number, hashes) == hashes
         for level, start, hashes in sealed.nodes:
@@ -158,3 +170,52 @@ def test_an_entry_must_fit_an_entry_bundle():
 def test_a_head_that_does_not_fit_is_not_extended():
     with pytest.raises(ProofError):
         seal(Head(3, "", bytes(32), bytes(32)), [draft(0)], [1], recorded=RECORDED, salts=salts(0, 1), tail=[])
+
+
+ODD_TEXTS = st.sampled_from(
+    ["plain", "a/b", '"', "\\", "\x7f", "\n", "é", "\u2028", "\N{GRINNING FACE}", "</script>", " ", ""]
+)
+DRAFTS = st.lists(
+    st.builds(
+        Draft,
+        type=ODD_TEXTS,
+        id=ODD_TEXTS,
+        source=ODD_TEXTS,
+        time=st.none() | st.sampled_from(["2026-03-10T08:00:00.000Z", "é"]),
+        stream=st.sampled_from([STREAM, UUID(int=2)]),
+        version=st.none(),
+        payload=st.binary(max_size=3),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=300)
+@given(DRAFTS, st.integers(1, 2**53 - 9))
+def test_an_entry_is_what_the_plain_encoder_writes(drafts, version):
+    versions = range(version, version + len(drafts))
+    sealed = seal(EMPTY, drafts, versions, recorded=RECORDED, salts=salts(0, len(drafts)), tail=())
+    for draft, place, row in zip(drafts, versions, map(Row._make, sealed.rows), strict=True):
+        expected = Entry(
+            commitment=commit(row.salt, draft.payload),
+            id=draft.id,
+            recorded=RECORDED,
+            source=draft.source,
+            stream=str(draft.stream),
+            time=draft.time or RECORDED,
+            type=draft.type,
+            version=place,
+        )
+        assert row.entry == expected.encode()
+        assert (row.version, row.topic, row.payload, row.stream) == (
+            place,
+            draft.type,
+            draft.payload,
+            draft.stream.bytes,
+        )
+
+
+def test_an_entry_that_is_too_large_is_refused():
+    with pytest.raises(InputError, match="65535"):
+        seal(EMPTY, [draft(1)._replace(id="x" * MAX_ENTRY)], [1], recorded=RECORDED, salts=salts(0, 1), tail=())

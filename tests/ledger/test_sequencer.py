@@ -18,7 +18,7 @@ from ledger.config import DATABASE
 from ledger.errors import EventConflictError, EventError, OverloadedError, StoreBusyError, StoreError, TocsinError
 from ledger.notes import Verifier, open_note
 from ledger.proofs import verify_receipt
-from ledger.store.database import Database
+from ledger.store.sqlite import SqliteDatabase
 
 
 def note_event(number: int) -> OwnEvent:
@@ -228,7 +228,7 @@ class Connection:
         return getattr(self._real, name)
 
 
-class Failing(Database):
+class Failing(SqliteDatabase):
     """The real database; the next `failures` commits fail."""
 
     failures: int = 0
@@ -258,6 +258,7 @@ def failing(ledger):
         yield database
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("together", [1, 5])
 def test_a_commit_that_failed_but_persisted_is_a_success_and_is_not_repeated(ledger, kit, failing, together):
     ledger.database.ensure("CREATE TABLE IF NOT EXISTS outbox_test (leaf INTEGER PRIMARY KEY)")
@@ -275,6 +276,7 @@ def test_a_commit_that_failed_but_persisted_is_a_success_and_is_not_repeated(led
     assert kit.verify(ledger).exit_code == 0
 
 
+@pytest.mark.sqlite
 def test_a_persisted_commit_is_recognised_although_the_log_went_on(ledger, kit, failing):
     """Another process appended between the commit and its error: the head is no longer ours."""
     with closing(Ledger.open(ledger.directory)) as other:
@@ -285,6 +287,7 @@ def test_a_persisted_commit_is_recognised_although_the_log_went_on(ledger, kit, 
     assert kit.verify(ledger).exit_code == 0
 
 
+@pytest.mark.sqlite
 def test_a_commit_that_failed_and_did_not_persist_is_an_error_and_can_be_repeated(ledger, kit, failing):
     failing.failures, failing.persisted = 1, False
     with pytest.raises(StoreError):
@@ -298,6 +301,7 @@ def test_a_commit_that_failed_and_did_not_persist_is_an_error_and_can_be_repeate
     assert kit.verify(ledger).exit_code == 0
 
 
+@pytest.mark.sqlite
 def test_a_group_whose_commit_failed_is_tried_again_one_by_one(ledger, kit, failing):
     failing.failures, failing.persisted = 1, False
     results = Held(ledger).run([lambda n=n: ledger.append([kit.event(n)]) for n in range(4)])
@@ -372,9 +376,10 @@ def held_by_another(path):
         other.close()
 
 
+@pytest.mark.sqlite
 def test_a_database_held_by_another_process_is_a_clear_error_and_nothing_is_lost(ledger, kit):
     path = ledger.directory / DATABASE
-    with closing(Database(path, busy_timeout_s=0.05)) as database:
+    with closing(SqliteDatabase(path, busy_timeout_s=0.05)) as database:
         ledger._sequencer._database = database
         with held_by_another(path):
             with pytest.raises(StoreBusyError, match="held by another process"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from contextlib import closing
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ledger import Ledger
 from ledger.errors import (
@@ -18,7 +21,7 @@ from ledger.errors import (
     StoreError,
 )
 from ledger.keys import encode_kek
-from ledger.vault import REF
+from ledger.vault import REF, _refs
 
 
 def refer(ledger, kind, identity, profile=None):
@@ -41,6 +44,12 @@ def test_a_ref_is_stable_across_calls_and_processes(ledger):
     with closing(Ledger.open(ledger.directory)) as again:
         assert again.vault.find("subject", "patient-1") == first
         assert refer(again, "subject", "patient-1") == first
+
+
+@given(st.lists(st.binary(min_size=16, max_size=16), max_size=5))
+def test_a_ref_spells_its_sixteen_bytes(drawn):
+    spelled = [base64.b32encode(each).decode().rstrip("=").lower() for each in drawn]
+    assert _refs("actor", b"".join(drawn)) == [f"a_{text}" for text in spelled]
 
 
 def test_kinds_do_not_mix(ledger):
@@ -144,6 +153,7 @@ def test_erasing_one_person_closes_what_was_said_about_all_in_the_event(ledger, 
     assert refer(ledger, "subject", "one") != one
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("column", ["data_key", "profile"])
 @pytest.mark.parametrize("value", ["flip", b"", b"short", "text", 7])
 def test_an_altered_row_is_found(ledger, column, value):

@@ -26,13 +26,15 @@ from ledger.findings import GRAVITY
 from ledger.keys import load_kek, load_signer
 from ledger.merkle import CompactRange, leaf_hash, node_hash
 from ledger.notes import CosignatureSigner, Signer, add_signatures, sign_note
-from ledger.store.database import Database
+from ledger.store.sqlite import SqliteDatabase
 from ledger.vault import Vault
 from ledger.verify import Findings, verify_database
 from ledger.verifying import parts
 from ledger.verifying.parts import scan
 from ledger.verifying.resume import FILE
 from ledger.witness import records
+
+pytestmark = pytest.mark.sqlite
 
 BATCHES = (1, 7, 250, 40, 1, 250, 60)
 STARTS = [1 + sum(BATCHES[:number]) for number in range(len(BATCHES))]
@@ -70,10 +72,11 @@ def copy(original, tmp_path) -> Path:
 
 def verify(directory: Path, policy: bytes | None = None, vault: bool = True, **how: object) -> Findings:
     config = read_config(directory)
-    with closing(Database(directory / DATABASE)) as database:
+    with closing(SqliteDatabase(directory / DATABASE)) as database:
         opened = None
         if vault:
-            opened = Vault(database, load_kek(config.vault_key, directory), config.origin, bytes)
+            key = load_kek(config.vault_key, directory)
+            opened = Vault(database, key, config.origin, bytes, lambda uri: load_kek(uri, directory))
             opened.unlock(config.vault_key)
         return verify_database(database, config.vkey, vault=opened, policy=policy, **how)
 
@@ -590,7 +593,7 @@ def sign_again(directory: Path) -> None:
 
 def publish(directory: Path, *sizes: int) -> None:
     """Keep checkpoints as witnessed, as `ledger.witness.publication` does."""
-    with closing(Database(directory / DATABASE)) as database:
+    with closing(SqliteDatabase(directory / DATABASE)) as database:
         database.ensure(records.TABLES)
         with database.write() as connection:
             for number, size in enumerate(sizes):

@@ -23,6 +23,7 @@ def test_an_untouched_outbox_agrees_with_the_log(sent):
     assert found(sent) == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [

@@ -89,6 +89,7 @@ def test_an_email_says_what_a_notice_must_and_its_hash_is_in_the_receipt(house):
     assert receipt.entry_index < house.ledger.size()
 
 
+@pytest.mark.sqlite
 def test_no_row_and_no_event_holds_a_name_or_an_address(house):
     refs = house.people(ana_belen={"email": ["ana@example.net"], "letter": [["Ana", "Calle 2", "ES"]]})
     dispatcher = house.dispatcher()
@@ -331,6 +332,7 @@ def test_a_ladder_without_a_text_is_refused_and_nothing_is_written(house):
     assert dispatcher.campaigns() == ()
 
 
+@pytest.mark.sqlite
 def test_a_copied_database_pauses_itself(house):
 
     refs = house.people(ana={"email": ["ana@example.net"]})

@@ -67,6 +67,7 @@ def test_garbage_is_one_error(value):
         verify(Receipt.from_json({**whole, **value}))
 
 
+@pytest.mark.sqlite
 def test_an_outbox_that_was_tampered_with_gives_no_receipt(house, receipts):
     assert receipts
     with house.ledger.database.write() as connection:

@@ -20,10 +20,10 @@ import uvicorn
 from api.cli.serve import listen
 from api.witness import create_app
 from ledger import Ledger
-from ledger.config import DATABASE, read_config
+from ledger.config import read_config
 from ledger.findings import Findings
 from ledger.notes import Verifier
-from ledger.store.database import Database
+from ledger.store.opening import open_store
 from ledger.verify import verify_database
 from ledger.witness.config import make_witness
 from ledger.witness.service import Witness
@@ -81,8 +81,9 @@ class Kit:
 
     def verify(self, directory: Path, *, vkey: str | None = None) -> Findings:
         """As an auditor does: from the files, without the secret keys."""
-        with closing(Database(directory / DATABASE)) as database:
-            return verify_database(database, vkey or read_config(directory).vkey)
+        config = read_config(directory)
+        with closing(open_store(config, directory)) as database:
+            return verify_database(database, vkey or config.vkey)
 
     def tocsin(self, *arguments: object, data: bytes | None = None) -> Ran:
         done = subprocess.run(

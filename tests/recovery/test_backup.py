@@ -113,6 +113,7 @@ def test_a_part_that_is_a_second_name_of_a_finished_backup_is_not_cut(ledger, tm
     Backup.open(path).extract(None)
 
 
+@pytest.mark.sqlite
 def test_a_full_disk_leaves_nothing_behind(ledger, data, kit, tmp_path):
     kit.fill(ledger, 30)
     place = tmp_path / "small"
@@ -160,6 +161,7 @@ def test_a_backup_that_was_touched_anywhere_is_refused_and_named(made, kit, tmp_
             Backup.open(cut)
 
 
+@pytest.mark.sqlite
 def test_a_backup_of_a_damaged_log_is_whole_but_names_the_damage(ledger, data, kit, tmp_path):
     kit.fill(ledger, 3)
     with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as connection:
@@ -179,6 +181,7 @@ def test_a_backup_of_another_log_is_refused_when_the_key_is_given(made, kit, tmp
     assert not (tmp_path / "copy").exists()
 
 
+@pytest.mark.sqlite
 def test_restoring_never_overwrites(made, data, kit, tmp_path):
     before = (data / DATABASE).read_bytes()
     assert kit.tocsin("restore", made, "--data", data).code == 1

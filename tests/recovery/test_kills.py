@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-CRASHING = Path(__file__).with_name("crashing.py")
 
-
-def each_step(job: str, directory: Path) -> list[dict]:
+def each_step(support, job: str, directory: Path) -> list[dict]:
     """What was left by a job killed before each of its steps, and after it was done again."""
-    done = subprocess.run(
-        [sys.executable, str(CRASHING), job, str(directory)], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    reports = support.reports("recovering", job, directory)
     assert [report["status"] for report in reports] == [signal.SIGKILL] * (len(reports) - 1) + [0]
     return reports
 
 
 @pytest.mark.parametrize("job", ["rotate", "retire"])
-def test_a_killed_rotation_leaves_one_key_that_signs_and_can_be_asked_again(tmp_path, job):
-    reports = each_step(job, tmp_path)
+def test_a_killed_rotation_leaves_one_key_that_signs_and_can_be_asked_again(tmp_path, support, job):
+    reports = each_step(support, job, tmp_path)
     for report in reports:
         for seen in (report["left"], report["after"]):
             assert seen["before"]["damage"] == seen["after"]["damage"] == [], report
@@ -37,8 +28,8 @@ def test_a_killed_rotation_leaves_one_key_that_signs_and_can_be_asked_again(tmp_
     assert len(reports) > 20
 
 
-def test_a_killed_backup_leaves_nothing_under_the_final_name(tmp_path):
-    reports = each_step("backup", tmp_path)
+def test_a_killed_backup_leaves_nothing_under_the_final_name(tmp_path, support):
+    reports = each_step(support, "backup", tmp_path)
     # Killed between the two names of a finished backup, both are left: the file is whole.
     assert all(report["after"]["there"] for report in reports)
     assert all(report["after"]["rest"] == [] or report["left"]["there"] for report in reports)
@@ -49,16 +40,16 @@ def test_a_killed_backup_leaves_nothing_under_the_final_name(tmp_path):
     assert any(report["left"]["rest"] == [".new.tocsin.part"] for report in reports)
 
 
-def test_a_killed_restoration_leaves_a_whole_marked_copy_or_none(tmp_path):
-    reports = each_step("restore", tmp_path)
+def test_a_killed_restoration_leaves_a_whole_marked_copy_or_none(tmp_path, support):
+    reports = each_step(support, "restore", tmp_path)
     whole = {"there": True, "marked": True, "size": 3, "damage": []}
     assert all(report["after"] == whole for report in reports)
     assert all(report["left"] in (whole, {"there": False}) for report in reports)
     assert len({report["left"]["there"] for report in reports}) == 2
 
 
-def test_a_killed_confirmation_is_recorded_once(tmp_path):
-    reports = each_step("confirm", tmp_path)
+def test_a_killed_confirmation_is_recorded_once(tmp_path, support):
+    reports = each_step(support, "confirm", tmp_path)
     for report in reports:
         left, after = report["left"], report["after"]
         assert after == {"marked": False, "refused": False, "events": 1, "size": 4, "damage": []}

@@ -35,6 +35,7 @@ def key_id(vkey):
     return vkey.split("+")[1]
 
 
+@pytest.mark.sqlite
 def test_the_covering_checkpoint_has_both_signatures_and_the_next_only_the_new_one(ledger, data, kit):
     kit.fill(ledger, 3)
     old = ledger.vkey
@@ -140,6 +141,7 @@ def resign(data, size, signers):
         )
 
 
+@pytest.mark.sqlite
 def test_each_checkpoint_counts_only_under_the_key_of_its_size(ledger, data, kit):
     kit.fill(ledger, 2)
     old = ledger.signer
@@ -162,6 +164,7 @@ def test_each_checkpoint_counts_only_under_the_key_of_its_size(ledger, data, kit
     assert kit.verify(data).damage == []
 
 
+@pytest.mark.sqlite
 def test_a_rotation_that_was_changed_in_the_database_is_named(ledger, data, kit):
     kit.fill(ledger, 2)
     done = rotate(ledger)
@@ -212,6 +215,7 @@ def test_a_statement_holds_only_where_it_was_made():
         Rotation.read(data, "example.org/b", 7)
 
 
+@pytest.mark.sqlite
 def test_history_is_found_without_reading_the_whole_log(ledger, data, kit):
     for number in range(4):
         kit.fill(ledger, 20, f"{number}-")

@@ -11,7 +11,7 @@ import pytest
 
 from ledger import Ledger
 from ledger.checkpoint import Checkpoint
-from ledger.config import DATABASE, read_config
+from ledger.config import DATABASE, KeyPeriod, read_config
 from ledger.encoding import format_time
 from ledger.errors import InputError
 from ledger.notes import Signer, Verifier, sign_note, split_note
@@ -19,9 +19,11 @@ from ledger.policy import parse_policy
 from ledger.proofs import verify_receipt
 from ledger.recovery.backup import take_backup
 from ledger.recovery.errors import RotationError
+from ledger.recovery.restoring import signed_in_time
 from ledger.recovery.rotating import assess_trust
 from ledger.recovery.succession import SUCCEEDED, Predecessor
 from ledger.rotation import COMPROMISED, ROTATED
+from ledger.witness.client import Sighting
 from ledger.witness.publication import Publication
 
 NEW = "example.org/audit-2"
@@ -116,6 +118,7 @@ def test_what_remains_trustworthy_is_found_by_time_and_by_size(ledger, kit, cloc
         assess_trust(ledger, moment)
 
 
+@pytest.mark.sqlite
 def test_the_drill_for_a_stolen_key(ledger, data, kit, tmp_path, clock):
     """Everything docs/operations.md asks for, with a thief who really uses the key."""
     stolen = ledger.signer
@@ -177,3 +180,16 @@ def test_the_drill_for_a_stolen_key(ledger, data, kit, tmp_path, clock):
     # A receipt from before the theft, under a policy with both keys, is as good as ever.
     both = "".join(f"log {key.vkey}\n" for key in read_config(data).keys)
     assert verify_receipt(receipt, entry, f"{both}quorum none\n".encode()).index == 2
+
+
+def test_what_a_replaced_key_signed_beyond_its_time_is_no_predecessor():
+    old, new = (Signer.from_seed("example.org/audit", bytes([number]) * 32) for number in (1, 2))
+    keys = [KeyPeriod(old.vkey, 0, 8), KeyPeriod(new.vkey, 8)]
+
+    def shown(signer: Signer, size: int) -> Sighting:
+        checkpoint = Checkpoint("example.org/audit", size, bytes(32))
+        return Sighting(sign_note(checkpoint.format(), [signer]), checkpoint, 1)
+
+    assert signed_in_time(shown(old, 8), keys)
+    assert not signed_in_time(shown(old, 9), keys)
+    assert signed_in_time(shown(new, 9), keys)

@@ -17,10 +17,14 @@ from api.anchoring import CONTRADICTED, Anchoring
 from api.http import create_app
 from incidents.service import IncidentService
 from ledger import Ledger, OwnEvent
+from ledger.checkpoint import Checkpoint
 from ledger.errors import VerificationError
+from ledger.notes import sign_note
 from ledger.policy import parse_policy
 from ledger.proofs import verify_checkpoint, verify_receipt
+from ledger.recovery.rotating import retire
 from ledger.witness import records
+from ledger.witness.core import format_submission
 from ledger.witness.publication import Budget, Publication
 
 MAIN = "from api.cli import main; main()"
@@ -132,6 +136,30 @@ def test_a_fork_is_recorded_and_opens_one_incident(make, ledger, tools, tmp_path
                 refused = client.post("/v1/events", json=event(2), headers=headers)
                 assert (refused.status_code, refused.json()["type"]) == (503, "/problems/halted")
                 assert client.get("/problems/halted", headers={"accept": "text/html"}).status_code == 200
+
+
+def test_the_misuse_of_a_replaced_key_is_recorded_and_shown_and_opens_no_incident(make, ledger, tools, clock):
+    ledger.append([event(1)])
+    stolen = ledger.signer
+    retire(ledger, 1)
+    witness = make("w.example/w", (ledger.origin, stolen.verifier), (ledger.origin, ledger.signer.verifier))
+    invented = sign_note(Checkpoint(ledger.origin, 500, b"\x07" * 32).format(), [stolen])
+    witness.add_checkpoint(format_submission(0, [], invented))
+    with tools.running(witness) as url:
+        incidents = IncidentService(ledger)
+        policy = parse_policy(policy_of(ledger, witness.vkey, url))
+        anchoring = Anchoring(ledger, Publication(ledger, policy), incidents)
+        for _ in range(3):
+            anchoring.tick(clock())
+        [recorded] = [stored for stored in ledger.entries() if stored.decode().type == CONTRADICTED]
+        assert json.loads(recorded.payload)["data"]["kind"] == "retired_key"
+        assert incidents.list() == []
+        with TestClient(create_app(ledger, incidents, anchoring=anchoring), base_url="http://127.0.0.1") as client:
+            page = home(client)
+            assert "A replaced key was misused" in page
+            assert "The ledger itself did not sign two histories" in page
+            headers = {"content-type": "application/cloudevents+json"}
+            assert client.post("/v1/events", json=event(2), headers=headers).status_code == 201
 
 
 # --- As processes of their own --------------------------------------------------------------------

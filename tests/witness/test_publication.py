@@ -16,6 +16,7 @@ from ledger.witness import records
 from ledger.witness.errors import AnchorOverdueError, EquivocationError, HaltedError, RolledBackError
 from ledger.witness.evidence import Evidence
 from ledger.witness.publication import Budget, Publication, refuse_below
+from ledger.witness.settling import SETTLED, settle
 
 
 def note_events(ledger, count):
@@ -147,7 +148,14 @@ def test_a_forked_ledger_is_shown_both_checkpoints(ledger, network, tmp_path, cl
             kept = list(records.evidence(connection))
         assert len(kept) == 1  # met twice, kept once
         assert kept[0].digest in str(halted.value)
-        records.settle(second.database, kept[0].digest, "drill")
+        # That somebody looked is an entry, made once; the mark stands or falls with it.
+        assert settle(second, kept[0].digest, "drill") == second.size() - 1
+        assert settle(second, kept[0].digest, "drill") is None
+        last = second.entry(second.size() - 1)
+        assert last.decode().type == SETTLED
+        assert json.loads(last.payload)["data"]["evidence"] == kept[0].digest
+        with pytest.raises(NotFoundError):
+            settle(second, "0" * 64, "drill")
         publication.check_budget()
         with pytest.raises(EquivocationError):
             publication.check_start_now()

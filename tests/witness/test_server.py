@@ -191,8 +191,8 @@ class Dies:
 
 class DiesBefore(WitnessStore):
     def update(self, origin, decide):
-        def last_words(state):
-            decide(state)
+        def last_words(state, trusted):
+            decide(state, trusted)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().update(origin, last_words)
 

@@ -1,23 +1,19 @@
-"""Programs that are killed in the middle of forgetting; run by test_crash.py, never imported.
+"""Erasures, retention runs and changes of the vault's key that are killed; run by tests/erasure/test_crash.py.
 
-    forgetting.py erase|retain|rotate DIRECTORY FIRST STEP
+    forgetting.py erase|retain|rotate DIRECTORY FIRST STRIDE
 
-Dies by SIGKILL before its FIRST-th, FIRST+STEP-th ... step, each time in a fresh copy of a prepared ledger,
-and prints what was left and what a repetition made of it. A step is an SQL statement or an operation on a
-file, seen from outside (audit events, SQLite's trace callback): nothing of the product is replaced.
+Dies before the FIRST-th, FIRST+STRIDE-th ... step, each time in a fresh copy of a prepared ledger, and prints
+what was left and what a repetition made of it.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
 import shutil
-import signal
-import sqlite3
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+
+from dying import ORIGIN, deaths, report, view
 
 from ledger import Ledger
 from ledger.forgetting.erasing import erase as erase_person
@@ -27,7 +23,6 @@ from ledger.forgetting.scrub import finish, unfinished
 from ledger.proofs import verify_receipt
 from ledger.verify import verify_database
 
-FILE_STEPS = frozenset(("open", "os.link", "os.mkdir", "os.remove", "os.rename", "sqlite3.connect"))
 THEN = datetime(2024, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CANARIES = (b"record-canary", b"Canary Nameworth")
@@ -38,23 +33,11 @@ def open_ledger(directory: Path) -> Ledger:
 
 
 def event(name: str) -> dict:
-    return {
-        "specversion": "1.0",
-        "id": f"view-{name}",
-        "source": "urn:crash",
-        "type": "com.clinic.data.view.v1",
-        "data": {
-            "actor": {"id": "dr-grey"},
-            "outcome": "success",
-            "resource": {"id": f"record-{name}"},
-            "subjects": [{"id": name}],
-            "text": "what was seen",
-        },
-    }
+    return view(name, person=name, resource=f"record-{name}")
 
 
 def prepare(directory: Path) -> None:
-    with Ledger.create(directory, "example.org/audit", clock=lambda: THEN) as ledger:
+    with Ledger.create(directory, ORIGIN, clock=lambda: THEN) as ledger:
         with ledger.database.write() as connection:
             ledger.vault.refer(connection, "actor", "officer")
             ledger.vault.refer(connection, "subject", "canary", {"name": "Canary Nameworth"})
@@ -83,27 +66,6 @@ def retain(directory: Path) -> None:
 def rotate(directory: Path) -> None:
     with open_ledger(directory) as ledger:
         rotate_vault(ledger, "file:keys/vault-2.key", by=ledger.vault.find("actor", "officer"))
-
-
-def die_before(step: int, directory: Path) -> None:
-    counter = itertools.count(1)
-    connect = sqlite3.connect
-
-    def tick(_statement: str = "") -> None:
-        if next(counter) == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def watch(name: str, arguments: tuple) -> None:
-        if name in FILE_STEPS and str(directory) in str(arguments[0]):
-            tick()
-
-    def traced(*arguments: object, **settings: object) -> sqlite3.Connection:
-        connection = connect(*arguments, **settings)
-        connection.set_trace_callback(tick)
-        return connection
-
-    sqlite3.connect = traced
-    sys.addaudithook(watch)
 
 
 def look(directory: Path, held: list[tuple[bytes, bytes, bytes]]) -> dict:
@@ -136,24 +98,19 @@ def main() -> None:
     directory, first, stride = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     prepare(directory / "prepared")
     held = receipts(directory / "prepared")
-    for step in itertools.count(first, stride):
+
+    def make(step: int) -> Path:
         data = directory / f"step-{step}"
         shutil.copytree(directory / "prepared", data)
-        pid = os.fork()
-        if pid == 0:
-            die_before(step, data)
-            job(data)
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
+        return data
+
+    for step, status, data in deaths(make, job, first=first, stride=stride):
         left = look(data, held)
         job(data)
         after = look(data, held)
         text = b"".join(path.read_bytes() for path in data.rglob("*") if path.is_file())
         after["found"] = [needle.decode() for needle in CANARIES if needle in text]
-        sys.stdout.write(json.dumps({"step": step, "status": status, "left": left, "after": after}) + "\n")
-        shutil.rmtree(data)
-        if status == 0:
-            return
+        report(step=step, status=status, left=left, after=after)
 
 
 if __name__ == "__main__":

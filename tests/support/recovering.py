@@ -1,75 +1,35 @@
-"""Jobs that die by SIGKILL before their 1st, 2nd, 3rd ... step; run by test_kills.py, never imported.
+"""Rotations, backups and restorations that are killed; run by tests/recovery/test_kills.py.
 
-    crashing.py JOB DIRECTORY [FIRST STRIDE]
+    recovering.py JOB DIRECTORY [FIRST STRIDE]
 
-A step is an SQL statement or an operation on a file, seen from outside (audit events, SQLite's trace
-callback), so that nothing of the product is replaced. After each death the state is looked at and the job
-is done again, as an operator would; one JSON line says what was found.
+After each death the state is looked at and the job is done again, as an operator would; one JSON line says
+what was found.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
 import shutil
-import signal
-import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
 
+from dying import ORIGIN, deaths, report, view
+
 from ledger import Ledger
-from ledger.config import CONFIG, DATABASE, read_config
+from ledger.config import DATABASE, read_config
 from ledger.errors import StoreError
 from ledger.notes import split_note
 from ledger.recovery.backup import Backup, take_backup
 from ledger.recovery.restoring import RESTORED, confirm_with_loss, restore
 from ledger.recovery.rotating import retire, rotate
-from ledger.store.database import Database
+from ledger.store.sqlite import SqliteDatabase
 from ledger.verify import verify_database
-
-ORIGIN = "example.org/audit"
-FILE_STEPS = frozenset(
-    ("open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "sqlite3.connect")
-)
-
-
-def event(name: object) -> dict:
-    return {
-        "specversion": "1.0",
-        "id": f"view-{name}",
-        "source": "urn:crash",
-        "type": "com.clinic.data.view.v1",
-        "data": {"actor": {"id": "dr"}, "outcome": "success", "resource": {"id": f"r/{name}"}},
-    }
-
-
-def die_before(step: int, directory: Path) -> None:
-    counter = itertools.count(1)
-    connect = sqlite3.connect
-
-    def tick(_statement: str = "") -> None:
-        if next(counter) == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def watch(name: str, arguments: tuple) -> None:
-        if name in FILE_STEPS and str(directory) in str(arguments[0]):
-            tick()
-
-    def traced(*arguments: object, **settings: object) -> sqlite3.Connection:
-        connection = connect(*arguments, **settings)
-        connection.set_trace_callback(tick)
-        return connection
-
-    sqlite3.connect = traced
-    sys.addaudithook(watch)
 
 
 def prepare(place: Path) -> None:
     place.mkdir()
     with Ledger.create(place / "data", ORIGIN) as ledger:
-        ledger.append([event("1"), event("2")])
+        ledger.append([view("1"), view("2")])
         take_backup(ledger, place / "old.tocsin")
 
 
@@ -105,7 +65,7 @@ def job_confirm(place: Path) -> None:
 
 
 def verified(directory: Path) -> dict:
-    with closing(Database(directory / DATABASE)) as database:
+    with closing(SqliteDatabase(directory / DATABASE)) as database:
         findings = verify_database(database, read_config(directory).vkey)
     return {"size": findings.size, "damage": [damage.kind for damage in findings.damage]}
 
@@ -114,7 +74,7 @@ def look_keys(place: Path) -> dict:
     """The log verifies and goes on, under exactly one key, whichever it is."""
     before = verified(place / "data")
     with Ledger.open(place / "data") as ledger:
-        ledger.append([event(f"after-{ledger.size()}")])
+        ledger.append([view(f"after-{ledger.size()}")])
         signed = [signature.key_id.hex() for signature in split_note(ledger.checkpoint())[1]]
         rotated = len(read_config(place / "data").keys) - 1
         same = signed == [ledger.vkey.split("+")[1]]
@@ -142,7 +102,7 @@ def look_confirm(place: Path) -> dict:
         events = sum(stored.decode().type == RESTORED for stored in ledger.entries())
         try:
             if ledger.config.restored is not None:
-                ledger.append([event("4")])
+                ledger.append([view("4")])
             refused = False
         except StoreError:
             refused = True
@@ -165,25 +125,19 @@ def main() -> None:
     prepare(root / "template")
     if name == "confirm":
         put_back(root / "template")
-    for step in itertools.count(first, stride):
+
+    def make(step: int) -> Path:
         place = root / f"{name}-{step}"
         shutil.copytree(root / "template", place)
-        pid = os.fork()
-        if pid == 0:
-            die_before(step, place)
-            job(place)
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
+        return place
+
+    for step, status, place in deaths(make, job, first=first, stride=stride):
         left = look(place)
         done = name in ("backup", "restore") and left["there"]
         if not done:
             job(place)
-        print(json.dumps({"step": step, "status": status, "left": left, "after": look(place)}), flush=True)  # noqa: T201 - the report
-        shutil.rmtree(place)
-        if status == 0:
-            return
+        report(step=step, status=status, left=left, after=look(place))
 
 
 if __name__ == "__main__":
-    assert CONFIG
     main()
