@@ -217,6 +217,7 @@ def test_after_a_kill_at_any_step_the_next_run_seals_what_the_log_says(ledger, k
         assert seal_index(survivor) == found
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "change",
     [

@@ -229,6 +229,7 @@ def test_what_was_altered_is_not_deleted_as_if_it_were_due(years, kit, name):
     assert gone(years) == []
 
 
+@pytest.mark.sqlite
 def test_a_time_that_was_altered_makes_nothing_before_it_due(years, kit):
     """Where what is due ends is found by halving: one entry that looks older makes all before it look so."""
     by = kit.refer(years, "officer", kind="actor")

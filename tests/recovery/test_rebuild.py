@@ -637,6 +637,7 @@ def tamper(data: Path, *statements: str) -> None:
 GONE = "UPDATE event SET payload = NULL, salt = NULL WHERE position IN ({})"
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_rebuild_on_record_excuses_no_more_than_it_says(ledger, data, kit, jobs):
     """Recorded once for later use: then payloads and checkpoints are deleted without any key."""
@@ -660,6 +661,7 @@ def test_a_rebuild_on_record_excuses_no_more_than_it_says(ledger, data, kit, job
     assert damage() == damage(remember=remember, incremental=True) == [("rebuild_invalid", event)]
 
 
+@pytest.mark.sqlite
 def test_a_checkpoint_is_lost_in_a_rebuild_only_with_the_payload_before_it(ledger, data, kit):
     kit.fill(ledger, 20)
     claim(ledger, 20)
