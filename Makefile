@@ -50,7 +50,7 @@ format: setup-dev ## Rewrite the code in the project's format
 
 .PHONY: lock
 lock: ## Recompute both lock files (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra build \
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra build --extra postgres \
 		pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --extra build --extra dev \
 		pyproject.toml -o requirements-dev.lock
