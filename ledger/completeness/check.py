@@ -210,6 +210,8 @@ def _check_section(section: Section, report: Report, checkpoint: Checkpoint) -> 
     positions = section.positions
     if any(before >= after for before, after in pairwise(positions)) or (positions and positions[-1] >= report.size):
         raise ReportError("The positions of a section do not rise, or lie beyond the size of the report.")
+    if not positions and section.blind is not None:
+        raise ReportError("A section without accesses gives a blind, which opens nothing there.")
     label = _label(section.key, report.origin)
     try:
         if not positions:

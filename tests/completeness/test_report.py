@@ -337,6 +337,14 @@ def test_junk_in_any_place_is_refused_and_never_leaks_another_error(files, which
         verify_report(json.dumps(value).encode("utf-8", "surrogatepass"), files["vkey"])
 
 
+def test_a_blind_where_there_is_nothing_to_open_is_refused(files):
+    value = copy.deepcopy(files["nobody"])
+    assert value["sections"][0]["blind"] is None
+    value["sections"][0]["blind"] = "0" * 64
+    with pytest.raises(ReportError, match="opens nothing"):
+        verify_report(json.dumps(value).encode(), files["vkey"])
+
+
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_report(junk):
     with pytest.raises(TocsinError):
