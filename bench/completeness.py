@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import harness
+
 from ledger import Ledger
 from ledger.completeness import (
     index_key,
@@ -37,20 +39,7 @@ REPORTS = 30
 
 def event(number: int, people: int, resources: int) -> dict[str, object]:
     """An ordinary access of one person's data; people and resources return in an order that looks random."""
-    return {
-        "specversion": "1.0",
-        "id": f"{number:012d}",
-        "source": "/bench",
-        "type": "org.example.data.view.v1",
-        "time": "2026-03-10T09:00:00Z",
-        "data": {
-            "actor": {"id": f"svc-{number % 20}", "kind": "service"},
-            "outcome": "success",
-            "resource": {"type": "row", "id": f"row-{number * 7919 % resources}"},
-            "subjects": [{"id": f"customer-{number * 104729 % people}"}],
-            "client": {"ip": f"192.0.2.{number % 250}", "user_agent": "bench/1.0"},
-        },
-    }
+    return harness.event(number, person=number * 104729 % people, row=number * 7919 % resources)
 
 
 def timed(action: Callable[[], Any]) -> tuple[float, Any]:

@@ -17,8 +17,15 @@ from typing import Any
 BATCH = 1000
 
 
-def event(number: int, people: int = 2000) -> dict[str, Any]:
-    """An ordinary access: one actor, one resource, one person, an address, a sealed user agent."""
+def event(number: int, people: int = 2000, *, person: int | None = None, row: int | None = None) -> dict[str, Any]:
+    """An ordinary access: one actor, one resource, one person, an address, a sealed user agent.
+
+    Args:
+        number: makes its id.
+        people: among how many persons `number` chooses, where `person` does not name one.
+        person: whose data it is about.
+        row: the resource; by default one of 5,000.
+    """
     return {
         "specversion": "1.0",
         "id": f"{number:012d}",
@@ -28,8 +35,8 @@ def event(number: int, people: int = 2000) -> dict[str, Any]:
         "data": {
             "actor": {"id": f"svc-{number % 20}", "kind": "service"},
             "outcome": "success",
-            "resource": {"type": "row", "id": f"row-{number % 5000}"},
-            "subjects": [{"id": f"customer-{number % people}"}],
+            "resource": {"type": "row", "id": f"row-{number % 5000 if row is None else row}"},
+            "subjects": [{"id": f"customer-{number % people if person is None else person}"}],
             "client": {"ip": f"192.0.2.{number % 250}", "user_agent": "bench/1.0"},
         },
     }

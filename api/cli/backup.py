@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from api.cli.common import AsJson, out, print_json, progress_bar
-from ledger.errors import ConfigError, InputError
+from api.cli.common import AsJson, out, print_json, progress_bar, read_file
+from ledger.errors import InputError
 
 if TYPE_CHECKING:
     from ledger.recovery.backup import Backup
@@ -209,7 +209,7 @@ def _means(source: str, policy: Path | None, keys: Path | None, vkey: str | None
     from ledger.recovery.mirror import open_source
     from ledger.recovery.restoring import read_keys
 
-    rules = None if policy is None else parse_policy(_read(policy))
+    rules = None if policy is None else parse_policy(read_file(policy))
     secrets = None if keys is None else read_keys(keys)
     with open_source(source) as opened, progress_bar("Rebuilding", quiet=quiet) as progress:
         yield Means(opened, rules, secrets, vkey, progress=progress)
@@ -258,7 +258,7 @@ def _confirm(data: Path, policy: Path | None, known: str | None, loss: str | Non
 
     with Ledger.open(data) as ledger:
         if policy is not None:
-            restoring.confirm_by_witnesses(ledger, parse_policy(_read(policy)))
+            restoring.confirm_by_witnesses(ledger, parse_policy(read_file(policy)))
         elif known is not None:
             restoring.confirm_by_head(ledger, *_head(known))
         else:
@@ -278,7 +278,7 @@ def _succeed(found: Backup, data: Path, origin: str, policy: Path | None, reason
         raise InputError("Say with --reason why the old log cannot go on; it is recorded in the new one.")
     seen: list[Sighting] = []
     if policy is not None:
-        places = endpoints(parse_policy(_read(policy)))
+        places = endpoints(parse_policy(read_file(policy)))
         logs = [Verifier.from_vkey(key.vkey) for key in found.config.keys]
         answers = asyncio.run(look(places, logs, found.config.origin))
         seen = [answer for answer in answers.values() if isinstance(answer, Sighting)]
@@ -306,13 +306,6 @@ def _head(known: str) -> tuple[int, bytes]:
         return int(size), bytes.fromhex(root)
     except ValueError:
         raise InputError("The root in --newest-known is not hexadecimal.") from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _report(result: dict[str, Any], *, json: bool) -> None:

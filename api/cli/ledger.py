@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from api.beside import BESIDE
-from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar
+from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar, read_file
 from api.cli.store import StoreSchema, StoreUrl, read_store
 from ledger import Ledger
 from ledger.encoding import parse
@@ -49,7 +49,7 @@ def append(
     json: AsJson = False,
 ) -> None:
     """Record CloudEvents, one JSON object a line, in atomic batches of up to 1,000."""
-    text = sys.stdin.buffer.read() if file is None else _read(file)
+    text = sys.stdin.buffer.read() if file is None else read_file(file)
     events: list[Any] = []
     for number, line in enumerate(text.split(b"\n"), 1):
         if line.strip():
@@ -69,13 +69,6 @@ def append(
         return
     new = sum(receipt.new for receipt in receipts)
     out.print(f"{new} recorded, {len(receipts) - new} were there already.")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 @app.command()
@@ -135,7 +128,7 @@ def verify(
     if data is None:
         raise typer.BadParameter("give --data DIR or --bundle FILE")
     try:
-        pinned = None if policy is None else _read(policy)
+        pinned = None if policy is None else read_file(policy)
         with progress_bar("Verifying", quiet=json) as progress:
             findings = verify_directory(
                 data,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar
+from api.cli.common import AsJson, DataDirectory, err, out, print_json, progress_bar, read_file
 from ledger import Ledger, OwnEvent
 from ledger.completeness import (
     LogSource,
@@ -119,7 +119,7 @@ def check(
     """Verify a report offline. Exit 0 proven, 2 not proven, 3 not anchored under the policy, 4 unreadable."""
     trust = _trust(vkey, policy)
     try:
-        verdict = verify_report(_read(file), trust)
+        verdict = verify_report(read_file(file), trust)
     except VerificationError as error:
         code = _exit_code(error)
         if json:
@@ -258,24 +258,17 @@ def _record(ledger: Ledger, made: Made, digest: str, by: str) -> None:
 def _trust(vkey: str | None, policy: Path | None) -> str | bytes:
     if (vkey is None) == (policy is None):
         raise typer.BadParameter("give --vkey KEY or --policy FILE")
-    return vkey if policy is None and vkey is not None else _read(policy or Path())
+    return vkey if policy is None and vkey is not None else read_file(policy or Path())
 
 
 def _read_key(path: Path) -> bytes:
     try:
-        key = bytes.fromhex(_read(path).decode("ascii").strip())
+        key = bytes.fromhex(read_file(path).decode("ascii").strip())
     except ValueError:
         key = b""
     if len(key) != _KEY_SIZE:
         raise InputError(f"{path} does not hold an index key: 32 bytes in hex.")
     return key
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from api.cli.common import DataDirectory
-from ledger.errors import ConfigError
+from api.cli.common import DataDirectory, MaxLagEntries, MaxLagSeconds, PolicyFile, read_file
 
 app = typer.Typer(add_completion=False, help="Write for several workers.")
 
@@ -28,15 +27,9 @@ def sequencer(
     socket: Annotated[
         Path | None, typer.Option(help="Unix socket to listen on; default DATA/sequencer.sock.", show_default=False)
     ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(help="tlog-policy file: events are refused when its witnesses fall too far behind.")
-    ] = None,
-    max_lag_entries: Annotated[
-        int, typer.Option(min=1, help="Refuse events when more entries than this have no quorum of witnesses.")
-    ] = 100_000,
-    max_lag_seconds: Annotated[
-        float, typer.Option(min=1, help="Refuse events when an entry has had no quorum for longer than this.")
-    ] = 3600.0,
+    policy: PolicyFile = None,
+    max_lag_entries: MaxLagEntries = 100_000,
+    max_lag_seconds: MaxLagSeconds = 3600.0,
 ) -> None:
     """Write for all workers of `tocsin serve --sequencer`, until interrupted.
 
@@ -45,7 +38,7 @@ def sequencer(
     run(
         data,
         socket or default_socket(data),
-        policy=None if policy is None else read_policy(policy),
+        policy=None if policy is None else read_file(policy),
         budget=(max_lag_entries, max_lag_seconds),
         announce=typer.echo,
     )
@@ -56,18 +49,6 @@ def default_socket(data: Path) -> Path:
     from ledger.sequencing.local import SOCKET
 
     return data / SOCKET
-
-
-def read_policy(path: Path) -> bytes:
-    """The text of a policy file.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def run(

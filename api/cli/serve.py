@@ -17,8 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.common import DataDirectory
-from api.cli.sequencer import read_policy
+from api.cli.common import DataDirectory, MaxLagEntries, MaxLagSeconds, PolicyFile, read_file
 from ledger.errors import ConfigError
 
 app = typer.Typer(add_completion=False, help="Serve the API and the console.")
@@ -35,15 +34,9 @@ def serve(
         Path | None, typer.Option(help="Directory of public announcements; default DATA/public.")
     ] = None,
     exercise: Annotated[bool, typer.Option("--exercise", help="A drill: every page says so.")] = False,
-    policy: Annotated[
-        Path | None, typer.Option(help="tlog-policy file: the witnesses that cosign this ledger, and the quorum.")
-    ] = None,
-    max_lag_entries: Annotated[
-        int, typer.Option(min=1, help="Refuse events when more entries than this have no quorum of witnesses.")
-    ] = 100_000,
-    max_lag_seconds: Annotated[
-        float, typer.Option(min=1, help="Refuse events when an entry has had no quorum for longer than this.")
-    ] = 3600.0,
+    policy: PolicyFile = None,
+    max_lag_entries: MaxLagEntries = 100_000,
+    max_lag_seconds: MaxLagSeconds = 3600.0,
     verify_every: Annotated[
         float, typer.Option(min=0, help="Hours between verifications in the background; 0 for none.")
     ] = 24.0,
@@ -73,7 +66,7 @@ def serve(
         notices=notices or data / "public",
         exercise=exercise,
         token=os.environ.get("TOCSIN_TOKEN"),
-        policy=None if policy is None else read_policy(policy),
+        policy=None if policy is None else read_file(policy),
         budget=(max_lag_entries, max_lag_seconds),
         verify_hours=verify_every,
         seal_hours=seal_every,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from api.cli.common import AsJson, DataDirectory, out, print_json
+from api.cli.common import AsJson, DataDirectory, out, print_json, read_file
 from ledger import Ledger
 from ledger.errors import ConfigError, NoteError, NotFoundError
 from ledger.notes import Verifier
@@ -160,7 +160,7 @@ def publish(
 ) -> None:
     """Have the newest checkpoint of a ledger cosigned. Exit code 3 when the quorum is not reached."""
     with Ledger.open(data) as ledger:
-        publication = Publication(ledger, parse_policy(_read_file(policy)))
+        publication = Publication(ledger, parse_policy(read_file(policy)))
         try:
             result = publication.publish_now()
         except EquivocationError as error:
@@ -233,10 +233,3 @@ def settle(
 
 def _moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None

@@ -11,7 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from ledger.errors import ConfigError
 from ledger.ledger import Ledger
@@ -21,20 +21,7 @@ LOCK: Final = "sequencer.lock"
 _PAUSE_S: Final = 0.2
 
 
-class LeaderLock(Protocol):
-    """At most one process has it; it falls back by itself when that process dies."""
-
-    def take(self) -> bool:
-        """Take it if it is free; never waits. True as well when it is held already."""
-
-    def held(self) -> bool:
-        """Whether it is still held."""
-
-    def release(self) -> None:
-        """Give it back; not having it is no error."""
-
-
-def leader_lock(ledger: Ledger) -> LeaderLock:
+def leader_lock(ledger: Ledger) -> FileLock:
     """The lock of a data directory.
 
     Of a ledger in a server each host has a directory, and a sequencer, of its own; the store orders them.
@@ -91,7 +78,7 @@ class FileLock:
             os.close(file)
 
 
-def lead(lock: LeaderLock, waits: Callable[[], None], pause: Callable[[float], bool]) -> bool:
+def lead(lock: FileLock, waits: Callable[[], None], pause: Callable[[float], bool]) -> bool:
     """Take the lock, however long it takes.
 
     Args:

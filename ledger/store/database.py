@@ -125,10 +125,12 @@ class Pooled(Database, Generic[Opened]):
         self._closed = False
 
     @abstractmethod
-    def _connect(self) -> Opened: ...
+    def connect(self) -> Opened:
+        """A new connection, which the caller closes."""
 
     @abstractmethod
-    def _translated(self) -> AbstractContextManager[None]: ...
+    def translated(self) -> AbstractContextManager[None]:
+        """Turn the driver's errors raised inside into `StoreError`s that name the store and the way out."""
 
     @abstractmethod
     def _begin_reading(self, connection: Opened) -> None: ...
@@ -153,7 +155,7 @@ class Pooled(Database, Generic[Opened]):
                 raise StoreError(f"The database {self.place} was closed by this program; open it again.")
             if self._idle:
                 return self._idle.pop()
-        return self._connect()
+        return self.connect()
 
     def _begin(self, begin: Callable[[Opened], None]) -> Opened:
         """A connection inside a transaction; one that died while it was idle is replaced."""
@@ -189,7 +191,7 @@ class Pooled(Database, Generic[Opened]):
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """See `Database.read`."""
-        with self._translated():
+        with self.translated():
             connection = self._begin(self._begin_reading)
             try:
                 yield connection
@@ -199,7 +201,7 @@ class Pooled(Database, Generic[Opened]):
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """See `Database.write`."""
-        with self._write_lock, self._translated():
+        with self._write_lock, self.translated():
             connection = self._begin(self._begin_writing)
             try:
                 self.began(connection)

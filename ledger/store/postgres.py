@@ -14,7 +14,7 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -349,12 +349,6 @@ class PostgresDatabase(Pooled[PostgresConnection]):
             raw.close()
             raise
         return PostgresConnection(raw)
-
-    def _connect(self) -> PostgresConnection:
-        return self.connect()
-
-    def _translated(self) -> AbstractContextManager[None]:
-        return self.translated()
 
     def _lost(self, connection: PostgresConnection) -> bool:
         return bool(connection.raw.closed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -155,7 +155,7 @@ class SqliteDatabase(Pooled[SqliteConnection]):
         if not create and not path.is_file():
             raise StoreError(f"There is no ledger at {path}; make one with `tocsin init --data {path.parent}`.")
         with translated(path):
-            connection = self._connect()
+            connection = self.connect()
             try:
                 connection.execute("PRAGMA journal_mode=WAL").fetchone()
                 connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
@@ -177,10 +177,12 @@ class SqliteDatabase(Pooled[SqliteConnection]):
         path = self.path.resolve()
         return f"{path}\0{path.stat().st_ino}"
 
-    def _translated(self) -> Any:
+    def translated(self) -> AbstractContextManager[None]:
+        """See `Pooled.translated`."""
         return translated(self.path)
 
-    def _connect(self) -> SqliteConnection:
+    def connect(self) -> SqliteConnection:
+        """See `Pooled.connect`."""
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={self._mode}",
             uri=True,
@@ -224,7 +226,7 @@ class SqliteDatabase(Pooled[SqliteConnection]):
     def copy_to(self, path: Path, progress: Progress = lambda _done, _total: None) -> None:
         """See `Database.copy_to`."""
         # The read transaction holds one state of the database, so that writers cannot make the copy start again.
-        with translated(path), closing(connect(str(path))) as target, self._translated():
+        with translated(path), closing(connect(str(path))) as target, self.translated():
             source = self._begin(self._begin_reading)
             try:
                 source.execute("SELECT name FROM sqlite_schema LIMIT 1").fetchone()
